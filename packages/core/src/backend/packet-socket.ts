@@ -1,0 +1,57 @@
+import type { Observable } from 'rxjs';
+import type { PacketBatch } from '../virtqueue/packet-batch.js';
+
+/**
+ * What a NIC's queue pair is attached to: anything that takes and gives Ethernet frames in batches.
+ * A tap, a raw packet socket, a tunnel in twenty lines of TypeScript: the device sees only this.
+ *
+ * `send` and `receive` are called from the device's turns, never concurrently, never after `close`.
+ * They must not block, and must not keep the batch.
+ */
+export interface PacketSocket {
+  /**
+   * Bytes of virtio-net header that stand before every frame on this socket, both ways: 0 when it
+   * takes bare frames (the device strips and supplies the header), else what
+   * {@link setHeaderLength} chose. Seed C2.
+   */
+  readonly headerLength: number;
+
+  /**
+   * For sockets that carry the virtio-net header: 10 or 12 bytes of it from now on. Absent on
+   * sockets that take bare frames.
+   */
+  setHeaderLength?(bytes: 10 | 12): void;
+
+  /**
+   * Emits while frames can be received. Subscribing starts the poll, unsubscribing stops it; it is
+   * level-triggered: it emits again (once a turn at most) until the frames are taken. A socket that
+   * is ready when the subscription comes emits soon after (seed A12).
+   */
+  readonly readable$: Observable<void>;
+  /** Emits while frames can be sent again after `send` took fewer than it was given. As above. */
+  readonly writable$: Observable<void>;
+
+  /**
+   * Sends frames `first … batch.count - 1` in order, without their first `batch.skip` bytes, and
+   * notes each one's fate in `batch.results`. A frame that can never be sent is dropped, with a
+   * negative errno there, and counts as disposed of.
+   * @returns how many frames were disposed of; fewer than given means: full, wait for `writable$`
+   */
+  send(batch: PacketBatch, first: number): number;
+
+  /**
+   * Receives frames into the batch's chains and sets `frameCount`, `frameLengths`, `frameChains`
+   * and `oversized`. Fewer frames than would fit means: nothing more to read now.
+   * @returns how many chains the frames fill
+   */
+  receive(batch: PacketBatch): number;
+
+  /**
+   * How full the send buffer is, 0 to 1, where the socket can tell (a raw socket's send buffer):
+   * the device then waits for `writable$` early, by the thresholds of seed C4.
+   */
+  sendBufferFill?(): number;
+
+  /** Releases everything the socket owns, once; later calls do nothing. Ends both observables. */
+  close(): void;
+}

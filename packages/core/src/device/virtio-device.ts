@@ -1,0 +1,94 @@
+import type { EventPort } from '../events/event-port.js';
+import type { MemoryRegion } from '../memory/memory-region.js';
+
+/** Ring addresses in the front-end's address space, and the flags of the request (seed A9). */
+export interface VringAddresses {
+  readonly descriptorTable: number;
+  readonly availableRing: number;
+  readonly usedRing: number;
+  /** Where used-ring writes are logged, a guest-physical address; used when `flags` has bit 0. */
+  readonly logAddress: number;
+  /** Bit 0: log writes to the used ring. Any other bit is refused. */
+  readonly flags: number;
+}
+
+/** What a transport may let a queue do; see {@link VirtioDevice.runQueue}. */
+export type QueueMode = 'stopped' | 'discarding' | 'running';
+
+/** Device configuration space, as the guest's driver reads it. */
+export interface ConfigSpace {
+  /** Bytes in the space. */
+  readonly size: number;
+  /** A copy of `length` bytes from `offset`; `EINVAL` when that is not all inside. */
+  read(offset: number, length: number): Uint8Array;
+  /**
+   * Writes. `EPERM` for a read-only field, unless `migration` (a front-end that restores a device
+   * may set every field); `EINVAL` outside the space.
+   */
+  write(offset: number, bytes: Uint8Array, migration: boolean): void;
+}
+
+/**
+ * A device as a transport sees it (vhost-user, the request interface): owner, features, memory and
+ * vrings, and a switch per queue. Errors are `VhostError` with the `code` that the seed row names;
+ * the call that throws has changed nothing.
+ */
+export interface VirtioDevice {
+  /** The vhost-user device type, as in `--print-capabilities`. */
+  readonly type: 'net' | 'vsock';
+  /** Virtqueues, an even number for a NIC. */
+  readonly queueCount: number;
+  /** What GET_QUEUE_NUM answers: pairs for a NIC, queues otherwise. */
+  readonly advertisedQueues: number;
+  /** Largest queue size that SET_VRING_NUM accepts. */
+  readonly maxQueueSize: number;
+  /** Feature bits offered (seed A4). */
+  readonly offeredFeatures: bigint;
+  /** Feature bits accepted by the driver. */
+  readonly features: bigint;
+  readonly config: ConfigSpace;
+
+  /** A1: `EBUSY` while owned. */
+  setOwner(): void;
+  /** A2. Resolves when every queue has stopped and everything outstanding has come back. */
+  resetOwner(): Promise<void>;
+  /** A4: `EOPNOTSUPP` for a bit that is not offered. */
+  setFeatures(features: bigint): void;
+  /** A5, T23. The device owns the regions' mappings from here on, whether it throws or not. */
+  setMemoryRegions(regions: readonly MemoryRegion[]): void;
+  /** One region more (vhost-user ADD_MEM_REG). Ownership as above. */
+  addMemoryRegion(region: MemoryRegion): void;
+  /** The region with just these three numbers goes (REM_MEM_REG); `EINVAL` where there is none. */
+  removeMemoryRegion(region: Omit<MemoryRegion, 'mapping'>): void;
+
+  /** A7. */
+  setVringSize(index: number, size: number): void;
+  /** A8. */
+  setVringBase(index: number, availableIndex: number): void;
+  /** A8: the next available index that the device will look at. */
+  vringBase(index: number): number;
+  /** A9. */
+  setVringAddresses(index: number, addresses: VringAddresses): void;
+  /** A10: the device owns the port from here on; `undefined` unsets. */
+  setVringKick(index: number, port: EventPort | undefined): void;
+  /** A10. */
+  setVringCall(index: number, port: EventPort | undefined): void;
+  /** A10. */
+  setVringError(index: number, port: EventPort | undefined): void;
+
+  /**
+   * Lets a queue run, run without effects (a stopped NIC queue takes and discards what the guest
+   * sends, and gives it nothing), or stand still. Going to `running` looks at the ring once, kick
+   * or no kick (T03, T04). `EFAULT` when the ring is not in accessible memory (A9, C9).
+   */
+  runQueue(index: number, mode: QueueMode): void;
+
+  /** Back to unowned, as after construction, at once; ready for the next front-end (T11). */
+  reset(): Promise<void>;
+  /** Releases the device and its backends for good (A3). */
+  close(): Promise<void>;
+  [Symbol.asyncDispose](): Promise<void>;
+
+  /** NET_SET_MTU: `EINVAL` for a value the device cannot carry. Absent on devices without an MTU. */
+  setMtu?(mtu: number): void;
+}

@@ -1,0 +1,144 @@
+import { SegmentList } from '../memory/segment-list.js';
+import { WindowTable } from '../memory/window-table.js';
+
+/** The most descriptor chains that travel together. */
+export const BATCH_CHAINS = 256;
+/** The most segments in one chain, as in the kernel (UIO_MAXIOV, seed B3). */
+export const MAX_SEGMENTS = 1024;
+const BATCH_SEGMENTS = 2 * MAX_SEGMENTS;
+
+const NO_WINDOWS = new WindowTable([]);
+
+/**
+ * Descriptor chains on their way from a virtqueue to a backend and back, as a struct of typed
+ * arrays: the currency of the hot path. Made once per queue and direction, filled again and again.
+ *
+ * Chain `i` is the segments `firstSegment[i] … firstSegment[i + 1] - 1`, in order; `lengths[i]` bytes
+ * altogether, of which the first `skip` do not belong to the frame (a virtio-net header that the
+ * device itself strips or supplies).
+ *
+ * On transmit a chain is a frame to send. On receive a chain is empty space; the frames that a
+ * backend writes there are `frameCount`, `frameLengths` and `frameChains`: frame 0 fills the first
+ * `frameChains[0]` chains, frame 1 the next `frameChains[1]`, and so on. Without mergeable receive
+ * buffers (`chainsPerFrame` 1) each frame has exactly one chain.
+ */
+export class PacketBatch {
+  /** Chains in the batch. */
+  count = 0;
+  /** Head descriptor of each chain: what the used ring names it by. */
+  readonly heads: Uint32Array;
+  /** All bytes of each chain, `skip` included. */
+  readonly lengths: Uint32Array;
+  /** Index of each chain's first segment; one entry more than chains, so `[i + 1]` always ends `[i]`. */
+  readonly firstSegment: Uint32Array;
+  /** The segments of all chains, one after the other. */
+  readonly segments: SegmentList;
+  /** The windows that the segments speak of. */
+  windows: WindowTable = NO_WINDOWS;
+  /** Bytes at the beginning of each chain that are not part of the frame. */
+  skip = 0;
+
+  /** Receive: the most chains that one frame may fill. */
+  chainsPerFrame = 1;
+  /** Receive: frames that the backend wrote. */
+  frameCount = 0;
+  /** Receive: bytes of each frame, without `skip`. */
+  readonly frameLengths: Uint32Array;
+  /** Receive: chains that each frame fills, at least 1. */
+  readonly frameChains: Uint32Array;
+  /** Receive: frames that the backend took in and threw away because no buffer was large enough. */
+  oversized = 0;
+
+  /**
+   * Transmit: what became of each frame that `send` disposed of: the bytes that the backend took
+   * (fewer than the frame has: a short write), or a negative errno for a frame it dropped.
+   */
+  readonly results: Int32Array;
+
+  constructor(
+    readonly capacity = BATCH_CHAINS,
+    segmentCapacity = BATCH_SEGMENTS,
+  ) {
+    this.heads = new Uint32Array(capacity);
+    this.lengths = new Uint32Array(capacity);
+    this.firstSegment = new Uint32Array(capacity + 1);
+    this.segments = new SegmentList(segmentCapacity);
+    this.frameLengths = new Uint32Array(capacity);
+    this.frameChains = new Uint32Array(capacity);
+    this.results = new Int32Array(capacity);
+  }
+
+  /** Empties the batch; `windows` are those of the memory that it will speak of. */
+  reset(windows: WindowTable, skip: number): void {
+    this.count = 0;
+    this.segments.count = 0;
+    this.frameCount = 0;
+    this.oversized = 0;
+    this.windows = windows;
+    this.skip = skip;
+  }
+
+  /** Bytes of transmit frame `index`, header included where the backend takes one. */
+  frameLength(index: number): number {
+    return (this.lengths[index] as number) - this.skip;
+  }
+
+  /**
+   * Copies transmit frame `index` into `target` at `at`; for backends in plain TypeScript.
+   * Returns the bytes copied: the whole frame, or fewer where `target` ends first.
+   */
+  copyFrame(index: number, target: Uint8Array, at = 0): number {
+    let skip = this.skip;
+    let to = at;
+    const end = this.firstSegment[index + 1] as number;
+    for (let s = this.firstSegment[index] as number; s < end && to < target.length; s += 1) {
+      const piece = this.segments.bytes(s, this.windows);
+      const from = Math.min(skip, piece.length);
+      skip -= from;
+      const length = Math.min(piece.length - from, target.length - to);
+      target.set(piece.subarray(from, from + length), to);
+      to += length;
+    }
+    return to - at;
+  }
+
+  /**
+   * Writes a received frame into the next free chains and counts it; for backends in plain
+   * TypeScript. `'full'`: no chain is left, keep the frame; `'oversized'`: it fits no buffer that
+   * there is, it was counted and is to be thrown away.
+   */
+  deliver(frame: Uint8Array): 'delivered' | 'full' | 'oversized' {
+    let first = 0;
+    for (let f = 0; f < this.frameCount; f += 1) first += this.frameChains[f] as number;
+    let chains = 0;
+    let room = 0;
+    while (room < frame.length || chains === 0) {
+      if (first + chains >= this.count) return 'full';
+      if (chains === this.chainsPerFrame) {
+        this.oversized += 1;
+        return 'oversized';
+      }
+      room += (this.lengths[first + chains] as number) - (chains === 0 ? this.skip : 0);
+      chains += 1;
+    }
+    this.#scatter(frame, first, chains);
+    this.frameLengths[this.frameCount] = frame.length;
+    this.frameChains[this.frameCount] = chains;
+    this.frameCount += 1;
+    return 'delivered';
+  }
+
+  #scatter(frame: Uint8Array, first: number, chains: number): void {
+    let skip = this.skip;
+    let done = 0;
+    const end = this.firstSegment[first + chains] as number;
+    for (let s = this.firstSegment[first] as number; s < end && done < frame.length; s += 1) {
+      const piece = this.segments.bytes(s, this.windows);
+      const from = Math.min(skip, piece.length);
+      skip -= from;
+      const length = Math.min(piece.length - from, frame.length - done);
+      piece.set(frame.subarray(done, done + length), from);
+      done += length;
+    }
+  }
+}
