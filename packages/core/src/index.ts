@@ -1,4 +1,5 @@
 export * from './backend/backend-provider.js';
+export * from './backend/frame-copier.js';
 export * from './backend/packet-socket.js';
 export * from './device/virtio-device.js';
 export * from './errors/vhost-error.js';
