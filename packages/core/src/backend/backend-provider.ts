@@ -9,9 +9,10 @@ export interface BackendProvider {
   /** Short name for messages and `--backend=NAME:…`, for example `tap`. */
   readonly name: string;
   /**
-   * Takes over `fd` if it is of this provider's kind.
-   * @returns the backend, which owns `fd` from now on, or a refusal that leaves `fd` alone: the errno
-   * says why (`ENOTSOCK`, `ESOCKTNOSUPPORT`, `EPFNOSUPPORT`, `EBADF`, … as seed C10)
+   * Makes a backend of `fd` if it is of this provider's kind. The backend works on a duplicate of
+   * its own: `fd` stays the caller's, as with the kernel's SET_BACKEND.
+   * @returns the backend, or a refusal whose errno says why (`ENOTSOCK`, `ESOCKTNOSUPPORT`,
+   * `EPFNOSUPPORT`, `EBADF`, … as seed C10)
    */
   open(fd: number): PacketSocket | BackendRefusal;
 }

@@ -9,8 +9,10 @@ export interface MemoryRegion {
   readonly userAddress: number;
   /** Bytes; at least 1. */
   readonly size: number;
-  /** The bytes; `mapping.size` is at least `size`. */
+  /** The bytes. */
   readonly mapping: MemoryMapping;
+  /** Where in the mapping the region begins; 0 when left out. */
+  readonly mappingOffset?: number;
 }
 
 /** Above this, a JavaScript number no longer counts bytes exactly. */
@@ -21,8 +23,9 @@ export const ADDRESS_LIMIT = Number.MAX_SAFE_INTEGER;
  * Throws `EINVAL` for a size of zero, an address that wraps or passes 2^53, or too few bytes behind.
  */
 export function checkRegion(region: MemoryRegion): void {
-  const { guestAddress, userAddress, size, mapping } = region;
-  for (const [name, value] of Object.entries({ guestAddress, userAddress, size })) {
+  const { guestAddress, userAddress, size, mapping, mappingOffset = 0 } = region;
+  const numbers = { guestAddress, userAddress, size, mappingOffset };
+  for (const [name, value] of Object.entries(numbers)) {
     if (!Number.isSafeInteger(value) || value < 0) {
       throw new VhostError('EINVAL', `memory region: ${name} ${value} is not below 2^53`);
     }
@@ -31,20 +34,38 @@ export function checkRegion(region: MemoryRegion): void {
   if (guestAddress + size > ADDRESS_LIMIT || userAddress + size > ADDRESS_LIMIT) {
     throw new VhostError('EINVAL', 'memory region: its end passes 2^53');
   }
-  if (mapping.size < size) {
+  if (mapping.size < mappingOffset + size) {
     throw new VhostError(
       'EINVAL',
-      `memory region: ${size} bytes declared, ${mapping.size} bytes behind them`,
+      `memory region: ${size} bytes declared, ${mapping.size - mappingOffset} bytes behind them`,
     );
   }
 }
 
-/** Which of a mapping's windows to use for `offset`: the last one that begins at or before it. */
-export function windowAt(mapping: MemoryMapping, offset: number): number {
-  return Math.min(Math.floor(offset / WINDOW_STRIDE), mapping.windows.length - 1);
+/** A stretch of a region that one window shows. */
+export interface RegionWindow {
+  /** Index among the mapping's windows. */
+  readonly index: number;
+  /** Offset in the region of the stretch's first byte, and of the byte after its last. */
+  readonly start: number;
+  readonly end: number;
+  /** Offset in the window of the stretch's first byte. */
+  readonly offset: number;
 }
 
-/** How many bytes of the region can be reached in window `index`, from its first byte on. */
-export function bytesInWindow(region: MemoryRegion, index: number): number {
-  return Math.min(WINDOW_SIZE, region.size - index * WINDOW_STRIDE);
+/** The stretch of `region` around `offset` in the last window that begins at or before it. */
+export function regionWindow(region: MemoryRegion, offset: number): RegionWindow {
+  const { mapping, mappingOffset = 0, size } = region;
+  const index = Math.min(
+    Math.floor((mappingOffset + offset) / WINDOW_STRIDE),
+    mapping.windows.length - 1,
+  );
+  const windowStart = index * WINDOW_STRIDE - mappingOffset;
+  const start = Math.max(0, windowStart);
+  return {
+    index,
+    start,
+    end: Math.min(size, windowStart + WINDOW_SIZE),
+    offset: start - windowStart,
+  };
 }

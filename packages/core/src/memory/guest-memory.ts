@@ -1,0 +1,102 @@
+import { VhostError } from '../errors/vhost-error.js';
+import type { MemoryMapping } from './mapping.js';
+import type { MemoryRegion } from './memory-region.js';
+import { MemoryTable } from './memory-table.js';
+
+/** Regions in one table of the kernel's vhost (seed A5). */
+export const DEFAULT_MAX_REGIONS = 64;
+
+/**
+ * A device's guest memory: the current {@link MemoryTable} and the mappings behind it. Each mapping
+ * is released once, when no table that is still held speaks of it.
+ */
+export class GuestMemory {
+  readonly #uses = new Map<MemoryMapping, number>();
+  #table: MemoryTable;
+
+  /** @param maxRegions - the most regions in one table */
+  constructor(readonly maxRegions = DEFAULT_MAX_REGIONS) {
+    this.#table = this.#newTable([]);
+  }
+
+  /** The table as it is now. To keep it over a turn, `retain` it. */
+  get table(): MemoryTable {
+    return this.#table;
+  }
+
+  /**
+   * Replaces all regions in one step. Owns the mappings from here on, whether it throws or not.
+   * Throws `E2BIG` over the limit of regions and `EINVAL` as {@link MemoryTable}; the old table then
+   * stands.
+   */
+  replace(regions: readonly MemoryRegion[]): void {
+    const old = this.#table;
+    try {
+      if (regions.length > this.maxRegions) {
+        throw new VhostError(
+          'E2BIG',
+          `${regions.length} memory regions, at most ${this.maxRegions} are taken`,
+        );
+      }
+      this.#table = this.#newTable(regions);
+    } catch (error) {
+      this.#releaseUnused(regions);
+      throw error;
+    }
+    old.release();
+  }
+
+  /** One region more. Ownership and errors as {@link replace}. */
+  add(region: MemoryRegion): void {
+    this.replace([...this.#table.regions, region]);
+  }
+
+  /** Takes the region with just these numbers away. `EINVAL` where there is none. */
+  remove(region: Omit<MemoryRegion, 'mapping'>): void {
+    const rest = this.#table.regions.filter(
+      ({ guestAddress, userAddress, size }) =>
+        guestAddress !== region.guestAddress ||
+        userAddress !== region.userAddress ||
+        size !== region.size,
+    );
+    if (rest.length === this.#table.regions.length) {
+      throw new VhostError(
+        'EINVAL',
+        `there is no memory region at guest address 0x${region.guestAddress.toString(16)} with these numbers`,
+      );
+    }
+    this.replace(rest);
+  }
+
+  /** Lets everything go; the table is empty from here on. */
+  clear(): void {
+    this.replace([]);
+  }
+
+  #newTable(regions: readonly MemoryRegion[]): MemoryTable {
+    const table = new MemoryTable(regions, (released) => {
+      released.windows.invalidate();
+      for (const { mapping } of released.regions) this.#drop(mapping);
+    });
+    for (const { mapping } of regions) {
+      this.#uses.set(mapping, (this.#uses.get(mapping) ?? 0) + 1);
+    }
+    return table;
+  }
+
+  #drop(mapping: MemoryMapping): void {
+    const uses = (this.#uses.get(mapping) ?? 0) - 1;
+    if (uses > 0) {
+      this.#uses.set(mapping, uses);
+      return;
+    }
+    this.#uses.delete(mapping);
+    mapping.release();
+  }
+
+  #releaseUnused(regions: readonly MemoryRegion[]): void {
+    for (const mapping of new Set(regions.map((region) => region.mapping))) {
+      if (!this.#uses.has(mapping)) mapping.release();
+    }
+  }
+}

@@ -1,0 +1,191 @@
+import { VhostError } from '../errors/vhost-error.js';
+import type { MemoryTable, WindowStretch } from '../memory/memory-table.js';
+import { SegmentList } from '../memory/segment-list.js';
+import {
+  DESCRIPTOR_INDIRECT,
+  DESCRIPTOR_NEXT,
+  DESCRIPTOR_SIZE,
+  DESCRIPTOR_WRITE,
+  MAX_INDIRECT_ENTRIES,
+} from './split-layout.js';
+import type { SplitRing } from './split-ring.js';
+
+/** What an indirect table may be cut into by the regions under it. */
+const MAX_TABLE_PIECES = 256;
+const MAX_CHAIN_BYTES = 0xffffffff;
+
+/**
+ * Walks one descriptor chain, whatever the guest made of it: linked descriptors, an indirect table,
+ * buffers that span regions. Every descriptor is read once into the walker's own fields and checked
+ * there (T38). Rules and limits: seeds B1, B2, B3; virtio 1.2, 2.7.5.
+ *
+ * This is the careful walker. The queue's take loop handles the plain case, one direct descriptor in
+ * the stretch of memory that it saw last, by itself and comes here for everything else.
+ */
+export class ChainWalker {
+  /** Descriptors read so far, in all chains: the measure of work against hostile rings. */
+  walked = 0;
+  /** What the chain walked last came to. */
+  readableBytes = 0;
+  writableBytes = 0;
+  writableDescriptors = 0;
+  /** The stretch of guest memory that the last buffer lay in. */
+  stretch: WindowStretch = { start: 0, end: 0, window: 0, offset: 0 };
+
+  // The list of descriptors being walked: the ring's own table, or an indirect one.
+  #view: DataView;
+  #base = 0;
+  #entries = 0;
+  readonly #pieces = new SegmentList(MAX_TABLE_PIECES);
+  readonly #straddling = new DataView(new ArrayBuffer(DESCRIPTOR_SIZE));
+
+  // The descriptor read last.
+  #address = 0;
+  #length = 0;
+  #flags = 0;
+  #next = 0;
+
+  readonly #table: MemoryTable;
+
+  constructor(
+    private readonly ring: SplitRing,
+    private readonly indirectAllowed: boolean,
+  ) {
+    this.#table = ring.table;
+    this.#view = ring.windows.view(ring.descriptorWindow);
+  }
+
+  /**
+   * Appends the chain that begins at `head` to `segments`.
+   * @param head - below the queue size
+   * @param limit - the most segments that this chain may have
+   * @returns undefined, or why the chain cannot be used; `segments` may then hold a part of it
+   */
+  walk(head: number, segments: SegmentList, limit: number): VhostError | undefined {
+    this.readableBytes = 0;
+    this.writableBytes = 0;
+    this.writableDescriptors = 0;
+    this.#view = this.ring.windows.view(this.ring.descriptorWindow);
+    this.#base = this.ring.descriptorOffset;
+    this.#entries = this.ring.size;
+    this.#pieces.count = 0;
+    const most = Math.min(segments.count + limit, segments.capacity);
+    let indirect = false;
+    let index = head;
+    for (let count = 1; ; count += 1) {
+      if (index >= this.#entries) {
+        return invalid(`next ${index} is outside a table of ${this.#entries} descriptors`);
+      }
+      if (count > this.#entries) return invalid('longer than its table: a loop');
+      this.walked += 1;
+      this.#read(index);
+      if ((this.#flags & DESCRIPTOR_INDIRECT) !== 0) {
+        if (indirect) return invalid('an indirect descriptor inside an indirect table');
+        const error = this.#enterIndirect();
+        if (error !== undefined) return error;
+        indirect = true;
+        index = 0;
+        count = 0;
+        continue;
+      }
+      const error = this.#append(segments, most);
+      if (error !== undefined) return error;
+      if ((this.#flags & DESCRIPTOR_NEXT) === 0) return undefined;
+      index = this.#next;
+    }
+  }
+
+  /** Goes on in the indirect table that the descriptor read last refers to (B2). */
+  #enterIndirect(): VhostError | undefined {
+    if (!this.indirectAllowed) return invalid('an indirect descriptor that was not negotiated');
+    if ((this.#flags & DESCRIPTOR_NEXT) !== 0) return invalid('both indirect and going on');
+    const bytes = this.#length;
+    if (bytes === 0 || bytes % DESCRIPTOR_SIZE !== 0) {
+      return invalid(`an indirect table of ${bytes} bytes`);
+    }
+    const entries = bytes / DESCRIPTOR_SIZE;
+    if (entries > MAX_INDIRECT_ENTRIES) {
+      return new VhostError('E2BIG', `descriptor chain: an indirect table of ${entries} entries`);
+    }
+    const pieces = this.#pieces;
+    if (this.#table.translate(this.#address, bytes, pieces) !== 'ok') {
+      return outside('the indirect table', this.#address, bytes);
+    }
+    this.#entries = entries;
+    this.#view = this.ring.windows.view(pieces.window[0] as number);
+    this.#base = pieces.offset[0] as number;
+    return undefined;
+  }
+
+  /** Appends the buffer of the descriptor read last. */
+  #append(segments: SegmentList, most: number): VhostError | undefined {
+    const length = this.#length;
+    if ((this.#flags & DESCRIPTOR_WRITE) !== 0) {
+      this.writableBytes += length;
+      this.writableDescriptors += 1;
+    } else {
+      if (this.writableDescriptors > 0)
+        return invalid('a readable descriptor after a writable one');
+      this.readableBytes += length;
+    }
+    if (this.readableBytes + this.writableBytes > MAX_CHAIN_BYTES) {
+      return invalid('more than 2^32 - 1 bytes');
+    }
+    if (length === 0) return undefined;
+    const address = this.#address;
+    if (address < this.stretch.start || address + length > this.stretch.end) {
+      this.stretch = this.#table.stretchAt(address) ?? this.stretch;
+    }
+    const { start, end, window, offset } = this.stretch;
+    if (address >= start && address + length <= end) {
+      if (segments.count >= most) return tooManySegments();
+      segments.push(window, offset + (address - start), length);
+      return undefined;
+    }
+    const outcome = this.#table.translate(address, length, segments);
+    if (outcome === 'fault') return outside('a buffer', address, length);
+    return outcome === 'full' || segments.count > most ? tooManySegments() : undefined;
+  }
+
+  #read(index: number): void {
+    const offset = index * DESCRIPTOR_SIZE;
+    if (this.#pieces.count > 1) this.#readFromPieces(offset);
+    else this.#readFields(this.#view, this.#base + offset);
+  }
+
+  /** An indirect table may be cut by regions anywhere, even inside a descriptor (T33). */
+  #readFromPieces(offset: number): void {
+    const pieces = this.#pieces;
+    const target = this.#straddling;
+    let piece = 0;
+    let at = offset;
+    for (let done = 0; done < DESCRIPTOR_SIZE; done += 1) {
+      while (at >= (pieces.length[piece] as number)) {
+        at -= pieces.length[piece] as number;
+        piece += 1;
+      }
+      const bytes = this.ring.windows.bytes(pieces.window[piece] as number);
+      target.setUint8(done, bytes[(pieces.offset[piece] as number) + at] as number);
+      at += 1;
+    }
+    this.#readFields(target, 0);
+  }
+
+  #readFields(view: DataView, offset: number): void {
+    const low = view.getUint32(offset, true);
+    const high = view.getUint32(offset + 4, true);
+    this.#address = high * 0x1_0000_0000 + low;
+    this.#length = view.getUint32(offset + 8, true);
+    this.#flags = view.getUint16(offset + 12, true);
+    this.#next = view.getUint16(offset + 14, true);
+  }
+}
+
+const invalid = (what: string): VhostError => new VhostError('EINVAL', `descriptor chain: ${what}`);
+const outside = (what: string, address: number, bytes: number): VhostError =>
+  new VhostError(
+    'EFAULT',
+    `descriptor chain: ${what} at 0x${address.toString(16)} (${bytes} bytes) is not in guest memory`,
+  );
+const tooManySegments = (): VhostError =>
+  new VhostError('ENOBUFS', 'descriptor chain: more segments than one chain may have');

@@ -1,0 +1,86 @@
+import { VhostError } from '../errors/vhost-error.js';
+import type { MemoryTable, WindowRange } from '../memory/memory-table.js';
+import type { WindowTable } from '../memory/window-table.js';
+import { availableRingBytes, descriptorTableBytes, usedRingBytes } from './split-layout.js';
+
+/** User addresses of the three areas. */
+export interface SplitRingAddresses {
+  readonly descriptorTable: number;
+  readonly availableRing: number;
+  readonly usedRing: number;
+}
+
+/**
+ * A split ring's three areas, found in memory: typed arrays over whole windows, and where in them
+ * each field stands. Made anew when the memory table or the addresses change.
+ */
+export class SplitRing {
+  readonly windows: WindowTable;
+  /** The window of the descriptor table, and the table's first byte in it. */
+  readonly descriptorWindow: number;
+  readonly descriptorOffset: number;
+  /** 16-bit words of the available ring's window; index of its flags; of its `used_event`. */
+  readonly available: Uint16Array;
+  readonly availableFlags: number;
+  readonly usedEvent: number;
+  /** 16-bit words of the used ring's window; index of its flags; of its `avail_event`. */
+  readonly used: Uint16Array;
+  readonly usedFlags: number;
+  readonly availableEvent: number;
+  /** 32-bit words of the used ring's window, and the index of its first entry. */
+  readonly usedWords: Uint32Array;
+  readonly usedEntries: number;
+
+  /**
+   * @param table - guest memory; the ring does not keep it alive
+   * @param addresses - in the front-end's address space
+   * @param size - entries, a power of two
+   *
+   * Throws `EFAULT` when an area is not whole in one region, `EINVAL` when the available ring does
+   * not lie at an even byte or the used ring not at a multiple of four (seed A9).
+   */
+  constructor(
+    readonly table: MemoryTable,
+    addresses: SplitRingAddresses,
+    readonly size: number,
+  ) {
+    const area = (name: string, address: number, bytes: number, alignment: number): WindowRange => {
+      const range = table.findUserRange(address, bytes);
+      if (range === undefined) {
+        throw new VhostError(
+          'EFAULT',
+          `${name} at 0x${address.toString(16)} (${bytes} bytes) is not in guest memory`,
+        );
+      }
+      if (range.offset % alignment !== 0) {
+        throw new VhostError('EINVAL', `${name} is not aligned to ${alignment} bytes`);
+      }
+      return range;
+    };
+    const { descriptorTable, availableRing, usedRing } = addresses;
+    const descriptors = area('descriptor table', descriptorTable, descriptorTableBytes(size), 1);
+    const available = area('available ring', availableRing, availableRingBytes(size), 2);
+    const used = area('used ring', usedRing, usedRingBytes(size), 4);
+    this.windows = table.windows;
+    this.descriptorWindow = descriptors.window;
+    this.descriptorOffset = descriptors.offset;
+    this.available = this.windows.halves(available.window);
+    this.availableFlags = available.offset >>> 1;
+    this.usedEvent = this.availableFlags + 2 + size;
+    this.used = this.windows.halves(used.window);
+    this.usedFlags = used.offset >>> 1;
+    this.availableEvent = this.usedFlags + 2 + 4 * size;
+    this.usedWords = this.windows.words(used.window);
+    this.usedEntries = (used.offset >>> 2) + 1;
+  }
+
+  /** The available index, read so that entries before it are seen whole (acquire). */
+  loadAvailableIndex(): number {
+    return Atomics.load(this.available, this.availableFlags + 1);
+  }
+
+  /** The used index as it stands in memory. */
+  loadUsedIndex(): number {
+    return Atomics.load(this.used, this.usedFlags + 1);
+  }
+}

@@ -1,0 +1,295 @@
+import { VhostError } from '../errors/vhost-error.js';
+import { ChainWalker } from './chain-walker.js';
+import { MAX_SEGMENTS, type PacketBatch } from './packet-batch.js';
+import {
+  AVAILABLE_NO_INTERRUPT,
+  DESCRIPTOR_INDIRECT,
+  DESCRIPTOR_NEXT,
+  DESCRIPTOR_WRITE,
+  USED_NO_NOTIFY,
+} from './split-layout.js';
+import type { SplitRing } from './split-ring.js';
+import type { Virtqueue } from './virtqueue.js';
+
+/** The negotiated features that change how a ring is used. */
+export interface RingFeatures {
+  /** VIRTIO_F_INDIRECT_DESC. */
+  readonly indirect: boolean;
+  /** VIRTIO_F_EVENT_IDX. */
+  readonly eventIndex: boolean;
+  /** VIRTIO_F_NOTIFY_ON_EMPTY. */
+  readonly notifyOnEmpty: boolean;
+}
+
+const INDEX_MASK = 0xffff;
+const SPECIAL = DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT;
+/** A batch ends after this many descriptors, so that one take is a bounded piece of work (T43). */
+const DESCRIPTORS_PER_TAKE = 8192;
+
+/**
+ * The device's side of a split virtqueue (virtio 1.2, 2.7; seeds B1 to B7). See `split-layout.ts`
+ * for the areas.
+ *
+ * Memory order: the available index is read with `Atomics` before the entries that it covers; used
+ * entries are written before the used index is stored with `Atomics`; and an `Atomics` store stands
+ * between whatever the driver must see and what is re-read to find out whether it has.
+ */
+export class SplitVirtqueue implements Virtqueue {
+  readonly size: number;
+  nextAvailable: number;
+  /** The used index that the next publication begins at. */
+  nextUsed: number;
+  fault: VhostError | undefined;
+
+  #ring: SplitRing;
+  #walker: ChainWalker;
+  #walkedBefore = 0;
+  readonly #features: RingFeatures;
+  readonly #mask: number;
+  #calledUsed = 0;
+  #calledUsedValid = false;
+
+  /**
+   * Attaches to the ring: tells the driver to kick, and takes the used index from memory (A11).
+   * @param nextAvailable - from SET_VRING_BASE
+   */
+  constructor(ring: SplitRing, features: RingFeatures, nextAvailable: number) {
+    this.size = ring.size;
+    this.#mask = ring.size - 1;
+    this.#features = features;
+    this.#ring = ring;
+    this.#walker = new ChainWalker(ring, features.indirect);
+    this.nextAvailable = nextAvailable;
+    Atomics.store(ring.used, ring.usedFlags, 0);
+    this.nextUsed = ring.loadUsedIndex();
+  }
+
+  get walked(): number {
+    return this.#walkedBefore + this.#walker.walked;
+  }
+
+  /** Goes on in another place: memory or ring addresses have changed under the queue (T23). */
+  relocate(ring: SplitRing): void {
+    this.#walkedBefore = this.walked;
+    this.#ring = ring;
+    this.#walker = new ChainWalker(ring, this.#features.indirect);
+  }
+
+  takeReadable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
+    return this.#take(batch, limit, headerLength + 1, skip, 0);
+  }
+
+  takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
+    return this.#take(batch, limit, headerLength, skip, DESCRIPTOR_WRITE);
+  }
+
+  /**
+   * The hot loop. Everything that it touches per chain is in a local: V8 keeps those in registers,
+   * but reloads fields after every store into a typed array. `npm run bench -- ring` watches it.
+   * @param direction - the WRITE flag that every descriptor must have, or 0
+   */
+  #take(
+    batch: PacketBatch,
+    limit: number,
+    minimum: number,
+    skip: number,
+    direction: number,
+  ): number {
+    const ring = this.#ring;
+    batch.reset(ring.windows, skip);
+    this.fault = undefined;
+    const next = this.nextAvailable;
+    const pending = (ring.loadAvailableIndex() - next) & INDEX_MASK;
+    if (pending === 0) return 0;
+    if (pending > this.size) {
+      this.fault = new VhostError(
+        'EINVAL',
+        `the available index is ${pending} ahead in a queue of ${this.size}`,
+      );
+      return 0;
+    }
+    const { available, windows } = ring;
+    const entries = ring.availableFlags + 2;
+    const words = windows.words(ring.descriptorWindow);
+    const aligned = (ring.descriptorOffset & 3) === 0;
+    const table = ring.descriptorOffset >>> 2;
+    const { heads, lengths, firstSegment, segments } = batch;
+    const { window: segmentWindow, offset: segmentOffset, length: segmentLength } = segments;
+    const mask = this.#mask;
+    const most = Math.min(pending, limit, batch.capacity);
+    const segmentRoom = segments.capacity - MAX_SEGMENTS;
+    const walkedLimit = this.#walker.walked + DESCRIPTORS_PER_TAKE;
+    let { start, end, window, offset } = this.#walker.stretch;
+    let shift = start - offset;
+    let segment = 0;
+    let count = 0;
+    while (count < most) {
+      const head = available[entries + ((next + count) & mask)] as number;
+      if (head <= mask && aligned) {
+        const at = table + (head << 2);
+        const flags = words[at + 3] as number;
+        const length = words[at + 2] as number;
+        const address = (words[at + 1] as number) * 0x1_0000_0000 + (words[at] as number);
+        if (
+          (flags & SPECIAL) === direction &&
+          length >= minimum &&
+          length !== 0 &&
+          address >= start &&
+          address + length <= end
+        ) {
+          segmentWindow[segment] = window;
+          segmentOffset[segment] = address - shift;
+          segmentLength[segment] = length;
+          segment += 1;
+          heads[count] = head;
+          lengths[count] = length;
+          count += 1;
+          firstSegment[count] = segment;
+          if (segment > segmentRoom) break;
+          continue;
+        }
+      }
+      segments.count = segment;
+      if (!this.#takeCarefully(batch, count, head, minimum, direction)) break;
+      count += 1;
+      segment = segments.count;
+      ({ start, end, window, offset } = this.#walker.stretch);
+      shift = start - offset;
+      if (segment > segmentRoom || this.#walker.walked > walkedLimit) break;
+    }
+    segments.count = segment;
+    batch.count = count;
+    if (count > 0) this.nextAvailable = (next + count) & INDEX_MASK;
+    return count;
+  }
+
+  /**
+   * Takes one chain of any form. False when it cannot be had: with nothing before it in the batch
+   * that is the queue's fault; else the batch ends here and the next take comes to it first.
+   */
+  #takeCarefully(
+    batch: PacketBatch,
+    count: number,
+    head: number,
+    minimum: number,
+    direction: number,
+  ): boolean {
+    const { segments } = batch;
+    const before = segments.count;
+    const fault = this.#walkChain(batch, head);
+    const walker = this.#walker;
+    if (fault !== undefined) {
+      if (count === 0) this.fault = fault;
+    } else {
+      const wrong = direction === 0 ? walker.writableDescriptors > 0 : walker.readableBytes > 0;
+      const length = direction === 0 ? walker.readableBytes : walker.writableBytes;
+      if (!wrong && length >= minimum) {
+        batch.heads[count] = head;
+        batch.lengths[count] = length;
+        batch.firstSegment[count + 1] = segments.count;
+        return true;
+      }
+      if (count === 0) {
+        this.fault = wrongForm(direction, wrong, length, head);
+        if (direction === 0) this.nextAvailable = (this.nextAvailable + 1) & INDEX_MASK;
+      }
+    }
+    segments.count = before;
+    return false;
+  }
+
+  #walkChain(batch: PacketBatch, head: number): VhostError | undefined {
+    if (head >= this.size) {
+      return new VhostError('EINVAL', `available head ${head} in a queue of ${this.size}`);
+    }
+    return this.#walker.walk(head, batch.segments, MAX_SEGMENTS);
+  }
+
+  putBack(chains: number): void {
+    this.nextAvailable = (this.nextAvailable - chains) & INDEX_MASK;
+  }
+
+  completeReadable(batch: PacketBatch, count: number): void {
+    const { usedWords, usedEntries } = this.#ring;
+    const { heads } = batch;
+    const mask = this.#mask;
+    const next = this.nextUsed;
+    for (let chain = 0; chain < count; chain += 1) {
+      const at = usedEntries + (((next + chain) & mask) << 1);
+      usedWords[at] = heads[chain] as number;
+      usedWords[at + 1] = 0;
+    }
+    this.#publish(count);
+  }
+
+  completeWritable(batch: PacketBatch): void {
+    const { usedWords, usedEntries } = this.#ring;
+    const { heads, lengths, frameLengths, frameChains } = batch;
+    const mask = this.#mask;
+    const next = this.nextUsed;
+    let chain = 0;
+    for (let frame = 0; frame < batch.frameCount; frame += 1) {
+      const end = chain + (frameChains[frame] as number);
+      let left = (frameLengths[frame] as number) + batch.skip;
+      for (; chain < end; chain += 1) {
+        const written = Math.min(left, lengths[chain] as number);
+        const at = usedEntries + (((next + chain) & mask) << 1);
+        usedWords[at] = heads[chain] as number;
+        usedWords[at + 1] = written;
+        left -= written;
+      }
+    }
+    this.#publish(chain);
+  }
+
+  /** Makes `count` used entries visible: a store with release order, and a full barrier after it. */
+  #publish(count: number): void {
+    if (count === 0) return;
+    const ring = this.#ring;
+    this.nextUsed = (this.nextUsed + count) & INDEX_MASK;
+    Atomics.store(ring.used, ring.usedFlags + 1, this.nextUsed);
+  }
+
+  takeCallWanted(): boolean {
+    const { available, availableFlags, usedEvent } = this.#ring;
+    const used = this.nextUsed;
+    const before = this.#calledUsed;
+    const beforeValid = this.#calledUsedValid;
+    this.#calledUsed = used;
+    this.#calledUsedValid = true;
+    if (this.#features.notifyOnEmpty && this.isEmpty()) return true;
+    if (!this.#features.eventIndex) {
+      return (Atomics.load(available, availableFlags) & AVAILABLE_NO_INTERRUPT) === 0;
+    }
+    if (!beforeValid) return true;
+    const event = Atomics.load(available, usedEvent);
+    return ((used - event - 1) & INDEX_MASK) < ((used - before) & INDEX_MASK);
+  }
+
+  disableNotifications(): void {
+    // With EVENT_IDX the flag stays 0: an avail_event that is not moved on suppresses by itself.
+    if (this.#features.eventIndex) return;
+    const { used, usedFlags } = this.#ring;
+    if (used[usedFlags] !== USED_NO_NOTIFY) used[usedFlags] = USED_NO_NOTIFY;
+  }
+
+  enableNotifications(): boolean {
+    const { used, usedFlags, availableEvent } = this.#ring;
+    // The store is a full barrier: the driver sees the wish before we look at the index (B7).
+    if (this.#features.eventIndex) Atomics.store(used, availableEvent, this.nextAvailable);
+    else Atomics.store(used, usedFlags, 0);
+    return !this.isEmpty();
+  }
+
+  isEmpty(): boolean {
+    return this.#ring.loadAvailableIndex() === this.nextAvailable;
+  }
+}
+
+function wrongForm(direction: number, wrong: boolean, length: number, head: number): VhostError {
+  const what = wrong
+    ? `a ${direction === 0 ? 'writable' : 'readable'} descriptor`
+    : `only ${length} bytes, no more than its header`;
+  const where = direction === 0 ? 'transmit' : 'receive';
+  return new VhostError('EINVAL', `${where} chain at head ${head}: ${what}`);
+}
