@@ -1,1 +1,15 @@
-export {};
+export * from './attach/guest-nic.js';
+export * from './memory/extent-allocator.js';
+export * from './memory/guest-memory-arena.js';
+export * from './net/chain-shape.js';
+export * from './net/frame-batch.js';
+export * from './net/net-features.js';
+export * from './net/net-header.js';
+export * from './net/queue-link.js';
+export * from './net/receive-side.js';
+export * from './net/transmit-side.js';
+export * from './net/virtio-net-driver.js';
+export * from './queue/buffer-list.js';
+export * from './queue/driver-queue.js';
+export * from './queue/split-driver-queue.js';
+export * from './queue/split-layout.js';

@@ -1,0 +1,151 @@
+import {
+  type EventPort,
+  type MemoryRegion,
+  VhostError,
+  type VirtioDevice,
+  type VringAddresses,
+} from '@rxvhost/core';
+import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
+import { NetFeature } from '../net/net-features.js';
+import { VirtioNetDriver, type VirtioNetDriverOptions } from '../net/virtio-net-driver.js';
+import type { DriverQueue } from '../queue/driver-queue.js';
+import { SplitDriverQueue } from '../queue/split-driver-queue.js';
+
+/** One virtqueue of a guest with all that a front-end has to tell the device about it. */
+export interface GuestRing {
+  /** 2k receives, 2k + 1 transmits (virtio 1.2, 5.1.2). */
+  readonly index: number;
+  readonly queue: DriverQueue;
+  /** Where the ring lies, as the device is told: in the front-end's address space. */
+  readonly addresses: VringAddresses;
+  readonly kick: EventPort;
+  readonly call: EventPort;
+}
+
+/** How a {@link GuestNic} is made. */
+export interface GuestNicOptions extends VirtioNetDriverOptions {
+  /** Entries in each ring, a power of two; 256 by default. */
+  readonly queueSize?: number;
+  /** Queue pairs; 1 by default. */
+  readonly pairs?: number;
+  /** Descriptors in each indirect table; 8 by default, where INDIRECT_DESC was negotiated. */
+  readonly indirectEntries?: number;
+  /** Makes a kick or call event: `() => new LocalEvent()` in process, `() => new EventFd()` across. */
+  readonly makeEvent: () => EventPort;
+}
+
+/**
+ * A whole NIC as the guest has it: rings in guest memory, events, and a driver for each queue pair.
+ * It lacks only a device: hand {@link rings} and the arena's regions to a vhost-user front-end, or
+ * give it to {@link plugIn}.
+ */
+export class GuestNic {
+  readonly features: bigint;
+  readonly rings: readonly GuestRing[];
+  readonly drivers: readonly VirtioNetDriver[];
+
+  constructor(
+    readonly arena: GuestMemoryArena,
+    options: GuestNicOptions,
+  ) {
+    this.features = options.features;
+    const rings: GuestRing[] = [];
+    for (let index = 0; index < 2 * (options.pairs ?? 1); index += 1) {
+      rings.push(makeRing(arena, index, options));
+    }
+    this.rings = rings;
+    const drivers: VirtioNetDriver[] = [];
+    for (let index = 0; index + 1 < rings.length; index += 2) {
+      const links = { receive: this.ring(index), transmit: this.ring(index + 1) };
+      drivers.push(new VirtioNetDriver(arena, links, options));
+    }
+    this.drivers = drivers;
+  }
+
+  /** The first pair's driver. */
+  get driver(): VirtioNetDriver {
+    return this.pair(0);
+  }
+
+  /** Ring `index`. Throws `ENOBUFS` where there is none. */
+  ring(index: number): GuestRing {
+    const ring = this.rings[index];
+    if (ring === undefined) throw new VhostError('ENOBUFS', `guest NIC: no ring ${index}`);
+    return ring;
+  }
+
+  /** Queue pair `index`'s driver. Throws `ENOBUFS` where there is none. */
+  pair(index: number): VirtioNetDriver {
+    const driver = this.drivers[index];
+    if (driver === undefined) throw new VhostError('ENOBUFS', `guest NIC: no queue pair ${index}`);
+    return driver;
+  }
+
+  /** Starts every pair's driver. */
+  start(): void {
+    for (const driver of this.drivers) driver.start();
+  }
+
+  /** Ends the drivers and closes the events. The memory is the arena's owner's. */
+  close(): void {
+    for (const driver of this.drivers) driver.close();
+    for (const { kick, call } of this.rings) {
+      kick.close();
+      call.close();
+    }
+  }
+}
+
+function makeRing(arena: GuestMemoryArena, index: number, options: GuestNicOptions): GuestRing {
+  const { features, makeEvent } = options;
+  const indirect = (features & NetFeature.INDIRECT_DESC) !== 0n;
+  const queue = new SplitDriverQueue(arena, options.queueSize ?? 256, {
+    eventIndex: (features & NetFeature.EVENT_IDX) !== 0n,
+    indirectEntries: indirect ? (options.indirectEntries ?? 8) : 0,
+  });
+  return {
+    index,
+    queue,
+    addresses: vringAddresses(arena, queue),
+    kick: makeEvent(),
+    call: makeEvent(),
+  };
+}
+
+/** A queue's areas as a front-end names them: in its own address space, nothing logged. */
+export function vringAddresses(arena: GuestMemoryArena, queue: DriverQueue): VringAddresses {
+  return {
+    descriptorTable: arena.userAddress(queue.addresses.descriptorTable),
+    availableRing: arena.userAddress(queue.addresses.availableRing),
+    usedRing: arena.userAddress(queue.addresses.usedRing),
+    logAddress: 0,
+    flags: 0,
+  };
+}
+
+/** The same memory for a device that will release what it is given, while the guest keeps it. */
+export function lendRegions(arena: GuestMemoryArena): MemoryRegion[] {
+  return arena.regions.map((region) => {
+    const { size, windows, address } = region.mapping;
+    return { ...region, mapping: { size, windows, address, release() {} } };
+  });
+}
+
+/**
+ * Plugs a guest's NIC into a device in the same process: what a front-end does over vhost-user,
+ * without a socket. The events must be usable from both ends (`LocalEvent`); the device closes them.
+ * Throws what the device throws.
+ */
+export function plugIn(device: VirtioDevice, nic: GuestNic): void {
+  device.setOwner();
+  device.setFeatures(nic.features);
+  device.setMemoryRegions(lendRegions(nic.arena));
+  for (const { index, queue, addresses, kick, call } of nic.rings) {
+    device.setVringSize(index, queue.size);
+    device.setVringBase(index, 0);
+    device.setVringAddresses(index, addresses);
+    device.setVringKick(index, kick);
+    device.setVringCall(index, call);
+  }
+  for (const { index } of nic.rings) device.runQueue(index, 'running');
+}
