@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the programs that the tests across packages run against (QEMU, DPDK's testpmd, ...) from
-# Debian's archive. Repeating it costs nothing once all is there.
+# Debian's archive and builds the Linux guest. Repeating it costs nothing once all is there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,3 +38,4 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
 fi
+node tools/guest/build.mjs
