@@ -32,6 +32,13 @@ export class NetworkNamespace {
     return this.ip('-o', 'link').includes(` ${name}:`);
   }
 
+  /** Frames that an interface has received since it was made. */
+  receivedFrames(name: string): number {
+    const output = this.ip('-json', '-statistics', 'link', 'show', 'dev', name);
+    const links = JSON.parse(output) as { stats64: { rx: { packets: number } } }[];
+    return links[0]?.stats64.rx.packets ?? 0;
+  }
+
   delete(): void {
     execFileSync('ip', ['netns', 'delete', this.name]);
   }

@@ -1,0 +1,46 @@
+import type { NetworkNamespace } from '@rxvhost/test/support/network-namespace.js';
+import { Testpmd } from '@rxvhost/test/support/testpmd.js';
+
+/** A DPDK vhost-user server in the place of ours: the peer that the benchmarks compare with. */
+export interface DpdkServer {
+  stop(): Promise<void>;
+}
+
+/** `net_vhost` in `rxonly`: copies every frame out of the guest and drops it. */
+export async function startDpdkSink(socketPath: string, core: number): Promise<DpdkServer> {
+  return await serve(
+    await Testpmd.start({
+      name: 'bench-sink',
+      mode: 'rxonly',
+      core,
+      devices: [`net_vhost0,iface=${socketPath}`],
+    }),
+  );
+}
+
+/** `net_vhost` to `net_tap`: forwards every frame to a tap that it makes in the namespace. */
+export async function startDpdkTapForwarder(
+  socketPath: string,
+  core: number,
+  namespace: NetworkNamespace,
+  ifname: string,
+): Promise<DpdkServer> {
+  return await serve(
+    await Testpmd.start({
+      name: 'bench-tap',
+      mode: 'io',
+      core,
+      devices: [`net_vhost0,iface=${socketPath}`, `net_tap0,iface=${ifname}`],
+      inside: (command) => namespace.inside(command),
+    }),
+  );
+}
+
+async function serve(testpmd: Testpmd): Promise<DpdkServer> {
+  await testpmd.forward();
+  return {
+    stop: async () => {
+      await testpmd.quit();
+    },
+  };
+}
