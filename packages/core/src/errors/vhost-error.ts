@@ -97,3 +97,11 @@ export class VhostError extends Error {
     this.errno = ERRNO[code];
   }
 }
+
+/** Any thrown value as a {@link VhostError}; `EIO` for what is not one. */
+export function toVhostError(error: unknown): VhostError {
+  if (error instanceof VhostError) return error;
+  return new VhostError('EIO', error instanceof Error ? error.message : String(error), {
+    cause: error,
+  });
+}

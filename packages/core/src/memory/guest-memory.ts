@@ -32,18 +32,23 @@ export class GuestMemory {
   replace(regions: readonly MemoryRegion[]): void {
     const old = this.#table;
     try {
-      if (regions.length > this.maxRegions) {
-        throw new VhostError(
-          'E2BIG',
-          `${regions.length} memory regions, at most ${this.maxRegions} are taken`,
-        );
-      }
+      this.checkCount(regions.length);
       this.#table = this.#newTable(regions);
     } catch (error) {
       this.#releaseUnused(regions);
       throw error;
     }
     old.release();
+  }
+
+  /** Throws `E2BIG` for more regions than one table may have. */
+  checkCount(count: number): void {
+    if (count > this.maxRegions) {
+      throw new VhostError(
+        'E2BIG',
+        `${count} memory regions, at most ${this.maxRegions} are taken`,
+      );
+    }
   }
 
   /** One region more. Ownership and errors as {@link replace}. */

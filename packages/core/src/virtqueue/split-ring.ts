@@ -2,13 +2,7 @@ import { VhostError } from '../errors/vhost-error.js';
 import type { MemoryTable, WindowRange } from '../memory/memory-table.js';
 import type { WindowTable } from '../memory/window-table.js';
 import { availableRingBytes, descriptorTableBytes, usedRingBytes } from './split-layout.js';
-
-/** User addresses of the three areas. */
-export interface SplitRingAddresses {
-  readonly descriptorTable: number;
-  readonly availableRing: number;
-  readonly usedRing: number;
-}
+import type { RingAddresses } from './virtqueue.js';
 
 /**
  * A split ring's three areas, found in memory: typed arrays over whole windows, and where in them
@@ -41,7 +35,7 @@ export class SplitRing {
    */
   constructor(
     readonly table: MemoryTable,
-    addresses: SplitRingAddresses,
+    addresses: RingAddresses,
     readonly size: number,
   ) {
     const area = (name: string, address: number, bytes: number, alignment: number): WindowRange => {

@@ -1,4 +1,5 @@
 import { VhostError } from '../errors/vhost-error.js';
+import type { MemoryTable } from '../memory/memory-table.js';
 import { ChainWalker } from './chain-walker.js';
 import { MAX_SEGMENTS, type PacketBatch } from './packet-batch.js';
 import {
@@ -8,18 +9,8 @@ import {
   DESCRIPTOR_WRITE,
   USED_NO_NOTIFY,
 } from './split-layout.js';
-import type { SplitRing } from './split-ring.js';
-import type { Virtqueue } from './virtqueue.js';
-
-/** The negotiated features that change how a ring is used. */
-export interface RingFeatures {
-  /** VIRTIO_F_INDIRECT_DESC. */
-  readonly indirect: boolean;
-  /** VIRTIO_F_EVENT_IDX. */
-  readonly eventIndex: boolean;
-  /** VIRTIO_F_NOTIFY_ON_EMPTY. */
-  readonly notifyOnEmpty: boolean;
-}
+import { SplitRing } from './split-ring.js';
+import type { RingAddresses, RingFeatures, Virtqueue, VirtqueueFactory } from './virtqueue.js';
 
 const INDEX_MASK = 0xffff;
 const SPECIAL = DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT;
@@ -68,8 +59,8 @@ export class SplitVirtqueue implements Virtqueue {
     return this.#walkedBefore + this.#walker.walked;
   }
 
-  /** Goes on in another place: memory or ring addresses have changed under the queue (T23). */
-  relocate(ring: SplitRing): void {
+  relocate(table: MemoryTable, addresses: RingAddresses): void {
+    const ring = new SplitRing(table, addresses, this.size);
     this.#walkedBefore = this.walked;
     this.#ring = ring;
     this.#walker = new ChainWalker(ring, this.#features.indirect);
@@ -293,3 +284,13 @@ function wrongForm(direction: number, wrong: boolean, length: number, head: numb
   const where = direction === 0 ? 'transmit' : 'receive';
   return new VhostError('EINVAL', `${where} chain at head ${head}: ${what}`);
 }
+
+/** Split virtqueues. */
+export const SPLIT_VIRTQUEUES: VirtqueueFactory = {
+  check(table, addresses, size) {
+    new SplitRing(table, addresses, size);
+  },
+  create(table, addresses, size, features, nextAvailable) {
+    return new SplitVirtqueue(new SplitRing(table, addresses, size), features, nextAvailable);
+  },
+};

@@ -1,5 +1,43 @@
 import type { VhostError } from '../errors/vhost-error.js';
+import type { MemoryTable } from '../memory/memory-table.js';
 import type { PacketBatch } from './packet-batch.js';
+
+/** User addresses of a ring's three areas; a packed ring's event areas take the last two places. */
+export interface RingAddresses {
+  readonly descriptorTable: number;
+  readonly availableRing: number;
+  readonly usedRing: number;
+}
+
+/** The negotiated features that change how a ring is used. */
+export interface RingFeatures {
+  /** VIRTIO_F_INDIRECT_DESC. */
+  readonly indirect: boolean;
+  /** VIRTIO_F_EVENT_IDX. */
+  readonly eventIndex: boolean;
+  /** VIRTIO_F_NOTIFY_ON_EMPTY. */
+  readonly notifyOnEmpty: boolean;
+}
+
+/** Makes the queues of one ring layout: what a device is given to build its virtqueues with. */
+export interface VirtqueueFactory {
+  /**
+   * Throws `EFAULT` when the ring does not lie in guest memory, `EINVAL` when it is not aligned (A9).
+   */
+  check(table: MemoryTable, addresses: RingAddresses, size: number): void;
+  /**
+   * Attaches to the ring: asks the driver for kicks and takes the used index from memory (A11).
+   * Throws as `check`.
+   * @param nextAvailable - where to go on, from SET_VRING_BASE
+   */
+  create(
+    table: MemoryTable,
+    addresses: RingAddresses,
+    size: number,
+    features: RingFeatures,
+    nextAvailable: number,
+  ): Virtqueue;
+}
 
 /**
  * The device's side of a virtqueue, split or packed: takes descriptor chains that the driver made
@@ -56,4 +94,10 @@ export interface Virtqueue {
   enableNotifications(): boolean;
   /** True when the driver has made nothing available that was not taken. */
   isEmpty(): boolean;
+
+  /**
+   * Goes on in another place: memory or ring addresses have changed under the queue (T23).
+   * Throws as `VirtqueueFactory.check`; the queue must then not be used any more.
+   */
+  relocate(table: MemoryTable, addresses: RingAddresses): void;
 }

@@ -1,0 +1,17 @@
+/** Feature bits that do not belong to one kind of device (virtio 1.2, 6; `linux/vhost.h`). */
+export const FEATURE = {
+  NOTIFY_ON_EMPTY: 1n << 24n,
+  /** Vhost: log every write to guest memory. */
+  LOG_ALL: 1n << 26n,
+  INDIRECT_DESC: 1n << 28n,
+  EVENT_IDX: 1n << 29n,
+  VERSION_1: 1n << 32n,
+  IOMMU_PLATFORM: 1n << 33n,
+  RING_PACKED: 1n << 34n,
+  IN_ORDER: 1n << 35n,
+  RING_RESET: 1n << 40n,
+} as const;
+
+/** What every device here offers. */
+export const COMMON_FEATURES =
+  FEATURE.NOTIFY_ON_EMPTY | FEATURE.INDIRECT_DESC | FEATURE.EVENT_IDX | FEATURE.VERSION_1;

@@ -1,0 +1,285 @@
+import { BehaviorSubject, type Observable, Subject } from 'rxjs';
+import { toVhostError, VhostError } from '../errors/vhost-error.js';
+import type { EventPort } from '../events/event-port.js';
+import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
+import { GuestMemory } from '../memory/guest-memory.js';
+import type { MemoryRegion } from '../memory/memory-region.js';
+import { DEFAULT_REGIONS, type RegionDescription, UserMemory } from '../memory/user-memory.js';
+import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue.js';
+import type { RingFeatures, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import { FEATURE } from './features.js';
+import type { Kick, QueueFault } from './queue-fault.js';
+import type { ConfigSpace, QueueMode, VirtioDevice, VringAddresses } from './virtio-device.js';
+import { Vring } from './vring.js';
+import { WorkQueue } from './work-queue.js';
+
+/** A device's life: nobody's, somebody's, with a queue that runs, gone. */
+export type DeviceState = 'unowned' | 'owned' | 'running' | 'closed';
+
+/** What every device is made with. */
+export interface VhostDeviceOptions {
+  /** Largest queue size taken: a power of two up to 32768. */
+  readonly maxQueueSize?: number;
+  /** Guest memory to use; one of the device's own, of at most 64 regions, when left out. */
+  readonly memory?: GuestMemory;
+  /** What the device's virtqueues are made by; split rings when left out. */
+  readonly virtqueues?: VirtqueueFactory;
+  readonly turns?: TurnScheduler;
+}
+
+/** A memory table as the request interface carries it (seed A5). */
+export interface MemoryTableRequest {
+  readonly padding: number;
+  readonly regions: readonly (RegionDescription & { readonly padding: number })[];
+}
+
+/**
+ * The control plane that every vhost device shares: owner, features, memory, vrings (seeds A1 to
+ * A13). A device of some kind extends it with what its queues do.
+ *
+ * Calls change the device whole or not at all: each checks everything before it changes anything.
+ */
+export abstract class VhostDevice implements VirtioDevice {
+  abstract readonly type: 'net' | 'vsock';
+  abstract readonly advertisedQueues: number;
+  abstract readonly offeredFeatures: bigint;
+  abstract readonly config: ConfigSpace;
+
+  readonly maxQueueSize: number;
+  /** Memory of the owner, by user address; see {@link UserMemory}. */
+  readonly userMemory = new UserMemory();
+
+  protected readonly memory: GuestMemory;
+  protected readonly vrings: readonly Vring[];
+  protected readonly work: WorkQueue;
+
+  readonly #kicks = new Subject<Kick>();
+  readonly #errors = new Subject<QueueFault>();
+  readonly #state = new BehaviorSubject<DeviceState>('unowned');
+  #owned = false;
+  #features = 0n;
+
+  /** Emits each time the driver kicks a queue, once for all kicks that came together. */
+  readonly kicks$: Observable<Kick> = this.#kicks.asObservable();
+  /** Emits what a guest or a backend did wrong; the queue stands still until its next kick (B9). */
+  readonly errors$: Observable<QueueFault> = this.#errors.asObservable();
+  /** The device's state, at once and on every change. */
+  readonly state$: Observable<DeviceState> = this.#state.asObservable();
+
+  constructor(
+    readonly queueCount: number,
+    options: VhostDeviceOptions,
+  ) {
+    this.maxQueueSize = options.maxQueueSize ?? 1024;
+    this.memory = options.memory ?? new GuestMemory();
+    const virtqueues = options.virtqueues ?? SPLIT_VIRTQUEUES;
+    this.work = new WorkQueue(options.turns ?? new EventLoopTurns());
+    this.vrings = Array.from(
+      { length: queueCount },
+      (_, index) =>
+        new Vring(index, this.memory, virtqueues, this.maxQueueSize, {
+          kicked: (vring, count) => {
+            if (this.#kicks.observed) this.#kicks.next({ queue: vring.index, count });
+            this.kicked(vring.index);
+          },
+        }),
+    );
+  }
+
+  /** The driver has kicked queue `index`. */
+  protected abstract kicked(index: number): void;
+  /** The negotiated features have changed; queues that run are to be attached anew. */
+  protected abstract featuresChanged(): void;
+  /** Lets queue `index` run, see {@link VirtioDevice.runQueue}; the owner has been checked. */
+  protected abstract setQueueMode(index: number, mode: QueueMode): void;
+  /** Resolves when nothing of this device's is outstanding in any backend (C13). */
+  protected abstract drain(): Promise<void>;
+  /** Closes what the device's queues are attached to. */
+  protected abstract closeBackends(): void;
+
+  get features(): bigint {
+    return this.#features;
+  }
+
+  /** The state as it is now. */
+  get state(): DeviceState {
+    return this.#state.value;
+  }
+
+  setOwner(): void {
+    this.checkOpen();
+    if (this.#owned) throw new VhostError('EBUSY', 'the device has an owner');
+    this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
+    this.#owned = true;
+    this.#state.next('owned');
+  }
+
+  async resetOwner(): Promise<void> {
+    this.checkOwner();
+    await this.reset();
+  }
+
+  setFeatures(features: bigint): void {
+    this.checkOwner();
+    const unknown = features & ~this.offeredFeatures;
+    if (unknown !== 0n) {
+      throw new VhostError('EOPNOTSUPP', `features 0x${unknown.toString(16)} are not offered`);
+    }
+    if (features === this.#features) return;
+    this.#features = features;
+    this.featuresChanged();
+  }
+
+  /** A5 by user addresses: the bytes are what {@link userMemory} has registered there. */
+  setMemoryTable(request: MemoryTableRequest): void {
+    this.checkOwner();
+    if (request.padding !== 0 || request.regions.some(({ padding }) => padding !== 0)) {
+      throw new VhostError('EOPNOTSUPP', 'memory table: its padding is not zero');
+    }
+    this.memory.checkCount(request.regions.length);
+    this.setMemoryRegions(this.userMemory.resolve(request.regions));
+  }
+
+  setMemoryRegions(regions: readonly MemoryRegion[]): void {
+    this.#changeMemory(regions, () => this.memory.replace(regions));
+  }
+
+  addMemoryRegion(region: MemoryRegion): void {
+    this.#changeMemory([region], () => this.memory.add(region));
+  }
+
+  removeMemoryRegion(region: Omit<MemoryRegion, 'mapping'>): void {
+    this.#changeMemory([], () => this.memory.remove(region));
+  }
+
+  #changeMemory(given: readonly MemoryRegion[], change: () => void): void {
+    try {
+      this.checkOwner();
+    } catch (error) {
+      for (const { mapping } of given) mapping.release();
+      throw error;
+    }
+    change();
+    for (const vring of this.vrings) {
+      try {
+        vring.relocate();
+      } catch (error) {
+        // The new memory does not hold this queue's rings: the queue stops, the device goes on.
+        this.setQueueMode(vring.index, 'stopped');
+        this.fail(vring.index, toVhostError(error));
+      }
+    }
+  }
+
+  setVringSize(index: number, size: number): void {
+    this.vring(index).setSize(size);
+  }
+
+  setVringBase(index: number, availableIndex: number): void {
+    this.vring(index).setBase(availableIndex);
+  }
+
+  vringBase(index: number): number {
+    return this.vring(index).base;
+  }
+
+  setVringAddresses(index: number, addresses: VringAddresses): void {
+    this.vring(index).setAddresses(addresses);
+  }
+
+  setVringKick(index: number, port: EventPort | undefined): void {
+    this.#givePort(index, port, (vring) => vring.setKick(port));
+  }
+
+  setVringCall(index: number, port: EventPort | undefined): void {
+    this.#givePort(index, port, (vring) => vring.setCall(port));
+  }
+
+  setVringError(index: number, port: EventPort | undefined): void {
+    this.#givePort(index, port, (vring) => vring.setError(port));
+  }
+
+  #givePort(index: number, port: EventPort | undefined, give: (vring: Vring) => void): void {
+    try {
+      give(this.vring(index));
+    } catch (error) {
+      port?.close();
+      throw error;
+    }
+  }
+
+  runQueue(index: number, mode: QueueMode): void {
+    this.vring(index);
+    this.setQueueMode(index, mode);
+  }
+
+  async reset(): Promise<void> {
+    for (const vring of this.vrings) this.setQueueMode(vring.index, 'stopped');
+    await this.drain();
+    await this.work.flush();
+    for (const vring of this.vrings) vring.reset();
+    this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
+    this.#features = 0n;
+    this.#owned = false;
+    if (this.state !== 'closed') this.#state.next('unowned');
+  }
+
+  async close(): Promise<void> {
+    if (this.state === 'closed') return;
+    this.#state.next('closed');
+    await this.reset();
+    this.memory.clear();
+    // Work can queue itself again, so once more after everything else has stopped (A3).
+    await this.work.flush();
+    this.closeBackends();
+    this.#kicks.complete();
+    this.#errors.complete();
+    this.#state.complete();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** The vring, for an owner; `EPERM` without one, `ENOBUFS` where there is no such queue (A1, A6). */
+  protected vring(index: number): Vring {
+    this.checkOwner();
+    const vring = this.vrings[index];
+    if (vring === undefined) {
+      throw new VhostError('ENOBUFS', `queue ${index} of a device with ${this.queueCount} queues`);
+    }
+    return vring;
+  }
+
+  /** Throws `EPERM` unless the device has an owner (A1). */
+  protected checkOwner(): void {
+    this.checkOpen();
+    if (!this.#owned) throw new VhostError('EPERM', 'the device has no owner: SET_OWNER first');
+  }
+
+  protected checkOpen(): void {
+    if (this.state === 'closed') throw new VhostError('ENODEV', 'the device is closed');
+  }
+
+  /** The ring-related part of the negotiated features. */
+  protected get ringFeatures(): RingFeatures {
+    return {
+      indirect: (this.#features & FEATURE.INDIRECT_DESC) !== 0n,
+      eventIndex: (this.#features & FEATURE.EVENT_IDX) !== 0n,
+      notifyOnEmpty: (this.#features & FEATURE.NOTIFY_ON_EMPTY) !== 0n,
+    };
+  }
+
+  /** Reports a fault of queue `index` to `errors$`, the counters and the error port (B9). */
+  protected fail(index: number, error: VhostError): void {
+    this.vrings[index]?.signalError();
+    if (this.#errors.observed) this.#errors.next({ queue: index, error });
+  }
+
+  /** Tells `state$` whether any queue runs. */
+  protected showRunning(running: boolean): void {
+    if (this.state === 'closed') return;
+    const state = running ? 'running' : this.#owned ? 'owned' : 'unowned';
+    if (state !== this.state) this.#state.next(state);
+  }
+}

@@ -1,0 +1,198 @@
+import type { Subscription } from 'rxjs';
+import { VhostError } from '../errors/vhost-error.js';
+import type { EventPort } from '../events/event-port.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import { MAX_QUEUE_SIZE } from '../virtqueue/split-layout.js';
+import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import type { VringAddresses } from './virtio-device.js';
+
+const KNOWN_FLAGS = 1;
+const MAX_INDEX = 0xffff;
+
+/** What a vring tells its device. */
+export interface VringListener {
+  /** The driver has kicked, `count` times since the last one. */
+  kicked(vring: Vring, count: number): void;
+}
+
+/** Notifications of one vring since the device was made. */
+export interface VringCounters {
+  kicks: number;
+  calls: number;
+  /** Calls that the driver did not want. */
+  callsSuppressed: number;
+  errors: number;
+}
+
+/**
+ * One virtqueue's control state: size, base, addresses and event ports as a front-end sets them, in
+ * any order, and the queue itself while it is attached (seeds A7 to A11).
+ */
+export class Vring {
+  readonly counters: VringCounters = { kicks: 0, calls: 0, callsSuppressed: 0, errors: 0 };
+
+  #size = 0;
+  #base = 0;
+  #addresses: VringAddresses | undefined;
+  #queue: Virtqueue | undefined;
+  #kick: EventPort | undefined;
+  #kicks: Subscription | undefined;
+  #call: EventPort | undefined;
+  #error: EventPort | undefined;
+
+  /** @param maxSize - the largest queue size that the device takes */
+  constructor(
+    readonly index: number,
+    private readonly memory: GuestMemory,
+    private readonly virtqueues: VirtqueueFactory,
+    private readonly maxSize: number,
+    private readonly listener: VringListener,
+  ) {}
+
+  /** The queue while it is attached. */
+  get queue(): Virtqueue | undefined {
+    return this.#queue;
+  }
+
+  /** Entries; 0 before it is set. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** A7: `EINVAL` for zero, no power of two, or more than the device takes; `EBUSY` while attached. */
+  setSize(size: number): void {
+    this.#mustNotBeAttached('its size');
+    const limit = Math.min(this.maxSize, MAX_QUEUE_SIZE);
+    if (!Number.isInteger(size) || size <= 0 || size > limit || (size & (size - 1)) !== 0) {
+      throw new VhostError(
+        'EINVAL',
+        `queue ${this.index}: size ${size} is not a power of two from 1 to ${limit}`,
+      );
+    }
+    this.#size = size;
+  }
+
+  /** A8: the next available index. `EINVAL` over 0xffff, `EBUSY` while attached. */
+  setBase(base: number): void {
+    this.#mustNotBeAttached('its base');
+    if (!Number.isInteger(base) || base < 0 || base > MAX_INDEX) {
+      throw new VhostError('EINVAL', `queue ${this.index}: base ${base} is not within 0 … 65535`);
+    }
+    this.#base = base;
+  }
+
+  get base(): number {
+    return this.#queue?.nextAvailable ?? this.#base;
+  }
+
+  /**
+   * A9: `EOPNOTSUPP` for unknown flags, `EINVAL` for an available ring at an odd address or a used
+   * ring not at a multiple of four; while attached also `EFAULT` when the rings are not in memory.
+   */
+  setAddresses(addresses: VringAddresses): void {
+    if ((addresses.flags & ~KNOWN_FLAGS) !== 0) {
+      throw new VhostError('EOPNOTSUPP', `queue ${this.index}: unknown ring address flags`);
+    }
+    if (addresses.availableRing % 2 !== 0 || addresses.usedRing % 4 !== 0) {
+      throw new VhostError('EINVAL', `queue ${this.index}: its rings are not aligned to 2 and 4`);
+    }
+    if (this.#queue !== undefined) {
+      this.virtqueues.check(this.memory.table, addresses, this.#size);
+      this.#queue.relocate(this.memory.table, addresses);
+    }
+    this.#addresses = addresses;
+  }
+
+  /** A10. A kick that is pending in the new port is heard. */
+  setKick(port: EventPort | undefined): void {
+    if (port === this.#kick) return;
+    this.#kicks?.unsubscribe();
+    this.#kick?.close();
+    this.#kick = port;
+    this.#kicks = port?.events$.subscribe((count) => {
+      this.counters.kicks += count;
+      this.listener.kicked(this, count);
+    });
+  }
+
+  /** A10, T09. */
+  setCall(port: EventPort | undefined): void {
+    if (port === this.#call) return;
+    this.#call?.close();
+    this.#call = port;
+  }
+
+  /** A10. */
+  setError(port: EventPort | undefined): void {
+    if (port === this.#error) return;
+    this.#error?.close();
+    this.#error = port;
+  }
+
+  /**
+   * Makes the queue, or makes it anew with what it has got to (A11). `EFAULT` when size, addresses
+   * or memory are missing or do not fit; the queue is then as it was.
+   */
+  attach(features: RingFeatures): Virtqueue {
+    const addresses = this.#addressesToAttach();
+    const { table } = this.memory;
+    this.#queue = this.virtqueues.create(table, addresses, this.#size, features, this.base);
+    return this.#queue;
+  }
+
+  /** Throws as {@link attach} would; changes nothing. */
+  checkAccess(): void {
+    this.virtqueues.check(this.memory.table, this.#addressesToAttach(), this.#size);
+  }
+
+  /** Ends the queue; its base stays where it had got to. */
+  detach(): void {
+    this.#base = this.base;
+    this.#queue = undefined;
+  }
+
+  /** Finds the rings again after memory has changed (T23). Throws as {@link attach}. */
+  relocate(): void {
+    if (this.#addresses !== undefined) this.#queue?.relocate(this.memory.table, this.#addresses);
+  }
+
+  /** Calls the driver, if it wants to hear of what was published since the last time (B6). */
+  callIfWanted(): void {
+    if (this.#queue?.takeCallWanted() !== true) {
+      this.counters.callsSuppressed += 1;
+      return;
+    }
+    this.counters.calls += 1;
+    this.#call?.signal();
+  }
+
+  /** Signals the error event port (B9). */
+  signalError(): void {
+    this.counters.errors += 1;
+    this.#error?.signal();
+  }
+
+  /** As after construction: detached, nothing set, every port closed (A2). */
+  reset(): void {
+    this.detach();
+    this.setKick(undefined);
+    this.setCall(undefined);
+    this.setError(undefined);
+    this.#size = 0;
+    this.#base = 0;
+    this.#addresses = undefined;
+  }
+
+  #addressesToAttach(): VringAddresses {
+    if (this.#size === 0 || this.#addresses === undefined) {
+      throw new VhostError('EFAULT', `queue ${this.index}: its size or addresses are not set`);
+    }
+    return this.#addresses;
+  }
+
+  #mustNotBeAttached(what: string): void {
+    if (this.#queue !== undefined) {
+      throw new VhostError('EBUSY', `queue ${this.index} runs: ${what} cannot be set`);
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import { FEATURE } from '../device/features.js';
+import type { PacketBatch } from '../virtqueue/packet-batch.js';
+import { NET_FEATURE } from './net-features.js';
+
+/**
+ * The virtio-net header that stands before every frame in guest memory (virtio 1.2, 5.1.6):
+ * flags u8, gso_type u8, hdr_len u16, gso_size u16, csum_start u16, csum_offset u16 and, with
+ * VERSION_1 or mergeable receive buffers, num_buffers u16.
+ */
+
+/** Length without, and with, `num_buffers`. */
+export type NetHeaderLength = 10 | 12;
+
+const NUM_BUFFERS_OFFSET = 10;
+
+/** How long the header is with these features (seed C2). */
+export function netHeaderLength(features: bigint): NetHeaderLength {
+  return (features & (FEATURE.VERSION_1 | NET_FEATURE.MRG_RXBUF)) === 0n ? 10 : 12;
+}
+
+/**
+ * Completes the header of every received frame in guest memory: the whole of it where the device
+ * supplies it (no flags, no segmentation), else just `num_buffers`, which no backend knows.
+ * @param supply - whether the device writes the header, rather than the backend
+ */
+export function writeReceiveHeaders(
+  batch: PacketBatch,
+  length: NetHeaderLength,
+  supply: boolean,
+): void {
+  if (!supply && length === 10) return;
+  const { firstSegment, frameChains, segments, windows } = batch;
+  let chain = 0;
+  for (let frame = 0; frame < batch.frameCount; frame += 1) {
+    const chains = frameChains[frame] as number;
+    const segment = firstSegment[chain] as number;
+    const offset = segments.offset[segment] as number;
+    if ((segments.length[segment] as number) >= length) {
+      const bytes = windows.bytes(segments.window[segment] as number);
+      if (supply) bytes.fill(0, offset, offset + NUM_BUFFERS_OFFSET);
+      if (length === 12) {
+        bytes[offset + NUM_BUFFERS_OFFSET] = chains & 0xff;
+        bytes[offset + NUM_BUFFERS_OFFSET + 1] = chains >>> 8;
+      }
+    } else {
+      writeSplitHeader(batch, chain, chains, length, supply);
+    }
+    chain += chains;
+  }
+}
+
+/** The same for a header that the guest split over several segments. */
+function writeSplitHeader(
+  batch: PacketBatch,
+  chain: number,
+  chains: number,
+  length: NetHeaderLength,
+  supply: boolean,
+): void {
+  const { firstSegment, segments, windows } = batch;
+  let at = 0;
+  for (let segment = firstSegment[chain] as number; at < length; segment += 1) {
+    const piece = segments.bytes(segment, windows);
+    for (let index = 0; index < piece.length && at < length; index += 1) {
+      if (at === NUM_BUFFERS_OFFSET) piece[index] = chains & 0xff;
+      else if (at === NUM_BUFFERS_OFFSET + 1) piece[index] = chains >>> 8;
+      else if (supply) piece[index] = 0;
+      at += 1;
+    }
+  }
+}

@@ -1,0 +1,58 @@
+/** Why a frame was dropped. Every drop has one of these. */
+export interface DropCounters {
+  /** Transmit: the backend refused the frame for good. */
+  refused: number;
+  /** Transmit: the queue was disabled by the front-end, its frames are discarded. */
+  disabled: number;
+  /** Receive: no buffer of the guest's was large enough. */
+  oversized: number;
+}
+
+/** What has happened on one virtqueue since the device was made. Counts only go up. */
+export interface QueueStatistics {
+  /** Virtqueue index. */
+  readonly queue: number;
+  readonly direction: 'receive' | 'transmit';
+  /** Frames moved, and their bytes without virtio-net headers. */
+  frames: number;
+  bytes: number;
+  drops: DropCounters;
+  /** Transmit: frames of which the backend took only a part (C5). */
+  shortWrites: number;
+  /** Transmit: times that the backend was full and the queue waited for it (C4). */
+  backPressure: number;
+  /** Receive: times that the guest had no buffer to give (C6). */
+  starved: number;
+  kicks: number;
+  calls: number;
+  callsSuppressed: number;
+  errors: number;
+}
+
+/** A NIC's counters: one entry for each virtqueue, in order of their indices. */
+export interface NetStatistics {
+  readonly queues: readonly QueueStatistics[];
+}
+
+/** The counters that a queue's handler keeps; the rest are the vring's. */
+export type HandlerCounters = Omit<
+  QueueStatistics,
+  'kicks' | 'calls' | 'callsSuppressed' | 'errors'
+>;
+
+/** Counters at zero. */
+export function newHandlerCounters(
+  queue: number,
+  direction: 'receive' | 'transmit',
+): HandlerCounters {
+  return {
+    queue,
+    direction,
+    frames: 0,
+    bytes: 0,
+    drops: { refused: 0, disabled: 0, oversized: 0 },
+    shortWrites: 0,
+    backPressure: 0,
+    starved: 0,
+  };
+}

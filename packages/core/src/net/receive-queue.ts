@@ -1,0 +1,152 @@
+import type { Subscription } from 'rxjs';
+import type { PacketSocket } from '../backend/packet-socket.js';
+import { toVhostError } from '../errors/vhost-error.js';
+import { PacketBatch } from '../virtqueue/packet-batch.js';
+import type { Virtqueue } from '../virtqueue/virtqueue.js';
+import { IdlePoll } from './idle-poll.js';
+import { writeReceiveHeaders } from './net-header.js';
+import type { NetQueue, NetQueueContext, QueueAttachment } from './net-queue.js';
+import { type HandlerCounters, newHandlerCounters } from './net-statistics.js';
+import { TurnBudget } from './turn-budget.js';
+
+const FEWEST_CHAINS = 16;
+
+/**
+ * Backend to guest (seeds C6, C8): while the guest has buffers and the socket has frames, moves them
+ * a batch at a time. Without buffers it stops listening to the socket and waits for a kick (T57);
+ * without frames it listens to `readable$`, and the guest need not kick.
+ */
+export class ReceiveQueue implements NetQueue {
+  readonly counters: HandlerCounters;
+  attachment: QueueAttachment | undefined;
+
+  readonly #batch = new PacketBatch();
+  readonly #budget = new TurnBudget();
+  readonly #idle: IdlePoll;
+  #readable: Subscription | undefined;
+  #faulted = false;
+  /**
+   * Chains to take at a time. A take that finds one frame for 256 chains has walked 255 for
+   * nothing, so the number follows the traffic.
+   */
+  #chains = FEWEST_CHAINS;
+
+  constructor(private readonly context: NetQueueContext) {
+    this.counters = newHandlerCounters(context.vring.index, 'receive');
+    this.#idle = new IdlePoll(context.busyPollMilliseconds);
+  }
+
+  start(attachment: QueueAttachment): void {
+    this.stop();
+    this.attachment = attachment;
+    this.#faulted = false;
+    this.context.work.queue(this);
+  }
+
+  stop(): void {
+    this.attachment = undefined;
+    this.#stopListening();
+    this.context.work.cancel(this);
+  }
+
+  kicked(): void {
+    this.#faulted = false;
+    if (this.attachment !== undefined) this.context.work.runOrQueue(this);
+  }
+
+  run(): void {
+    const { attachment, context } = this;
+    const { queue } = context.vring;
+    if (attachment === undefined || queue === undefined || this.#faulted) return;
+    queue.disableNotifications();
+    this.#budget.begin(queue.walked);
+    for (;;) {
+      const outcome = this.#receiveSome(attachment, queue);
+      switch (outcome) {
+        case 'received':
+          if (!this.#budget.isSpent(queue.walked)) break;
+          context.work.queue(this);
+          return;
+        case 'no frames':
+          if (this.#idle.goOn()) context.work.queue(this);
+          else this.#listen(attachment.socket);
+          return;
+        case 'no buffers':
+          if (queue.enableNotifications()) {
+            queue.disableNotifications();
+            break;
+          }
+          this.counters.starved += 1;
+          this.#stopListening();
+          return;
+        case 'fault':
+          this.#faulted = true;
+          this.#stopListening();
+          return;
+      }
+    }
+  }
+
+  #receiveSome(
+    attachment: QueueAttachment,
+    queue: Virtqueue,
+  ): 'received' | 'no frames' | 'no buffers' | 'fault' {
+    const batch = this.#batch;
+    const { socket, headerLength, ownHeader } = attachment;
+    const limit = Math.min(this.#chains, this.#budget.packets);
+    const taken = queue.takeWritable(batch, limit, headerLength, ownHeader ? headerLength : 0);
+    if (taken === 0) {
+      if (queue.fault === undefined) return 'no buffers';
+      this.context.fail(queue.fault);
+      return 'fault';
+    }
+    let filled: number;
+    try {
+      filled = socket.receive(batch);
+    } catch (error) {
+      queue.putBack(taken);
+      this.context.fail(toVhostError(error));
+      return 'fault';
+    }
+    queue.putBack(taken - filled);
+    this.#adapt(taken, filled);
+    this.#count(attachment);
+    if (batch.frameCount === 0) return batch.oversized === 0 ? 'no frames' : 'received';
+    this.#idle.worked();
+    writeReceiveHeaders(batch, headerLength, ownHeader);
+    queue.completeWritable(batch);
+    this.context.vring.callIfWanted();
+    return 'received';
+  }
+
+  #adapt(taken: number, filled: number): void {
+    if (filled === taken) this.#chains = Math.min(this.#chains * 2, this.#batch.capacity);
+    else if (filled * 4 < taken) this.#chains = Math.max(this.#chains >> 1, FEWEST_CHAINS);
+  }
+
+  #count(attachment: QueueAttachment): void {
+    const { frameCount, frameLengths, oversized } = this.#batch;
+    const inFrame = attachment.ownHeader ? 0 : attachment.headerLength;
+    let bytes = 0;
+    for (let frame = 0; frame < frameCount; frame += 1) {
+      bytes += (frameLengths[frame] as number) - inFrame;
+    }
+    this.counters.frames += frameCount;
+    this.counters.bytes += bytes;
+    this.counters.drops.oversized += oversized;
+    this.#budget.spend(frameCount + oversized, bytes);
+  }
+
+  #listen(socket: PacketSocket): void {
+    if (this.#readable !== undefined) return;
+    this.#readable = socket.readable$.subscribe({
+      next: () => this.context.work.runOrQueue(this),
+      error: (error: unknown) => this.context.fail(toVhostError(error)),
+    });
+  }
+
+  #stopListening(): void {
+    this.#readable?.unsubscribe();
+    this.#readable = undefined;
+  }
+}

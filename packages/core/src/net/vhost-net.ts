@@ -1,0 +1,221 @@
+import { interval, map, type Observable, startWith } from 'rxjs';
+import type { BackendChain } from '../backend/backend-provider.js';
+import { NullSocket } from '../backend/null-socket.js';
+import type { PacketSocket } from '../backend/packet-socket.js';
+import { COMMON_FEATURES } from '../device/features.js';
+import { VhostDevice, type VhostDeviceOptions } from '../device/vhost-device.js';
+import type { QueueMode } from '../device/virtio-device.js';
+import type { Vring } from '../device/vring.js';
+import { VhostError } from '../errors/vhost-error.js';
+import { NetConfigSpace } from './net-config.js';
+import { NET_FEATURE } from './net-features.js';
+import { netHeaderLength } from './net-header.js';
+import type { NetQueue, QueueAttachment } from './net-queue.js';
+import type { NetStatistics } from './net-statistics.js';
+import { ReceiveQueue } from './receive-queue.js';
+import { TransmitQueue } from './transmit-queue.js';
+
+const STATISTICS_PERIOD = 1000;
+const DISCARD = new NullSocket();
+
+/** How a NIC is made. */
+export interface VhostNetOptions extends VhostDeviceOptions {
+  /** What queue pair `k` is attached to when a transport runs it; one entry for each pair. */
+  readonly backends?: PacketSocket | readonly PacketSocket[];
+  /** Asked by {@link VhostNet.setBackend} when it is given an fd. */
+  readonly providers?: BackendChain;
+  /** 6 bytes, not multicast. Left out: the front-end or the guest chooses. */
+  readonly mac?: Uint8Array;
+  /** Largest packet without its Ethernet header, 68 … 65535. Left out: the guest's default. */
+  readonly mtu?: number;
+  /** Microseconds to look at an empty ring before asking for a kick (seed C14); 0 unless set. */
+  readonly busyPoll?: number;
+}
+
+/**
+ * A network card for a virtual machine (seeds A and C): queue 0 gives frames to the guest, queue 1
+ * takes them (C1), and so on for further pairs.
+ */
+export class VhostNet extends VhostDevice {
+  readonly type = 'net';
+  readonly advertisedQueues: number;
+  readonly offeredFeatures: bigint;
+  readonly config: NetConfigSpace;
+
+  /** Counters, at once and every second while subscribed. */
+  readonly stats$: Observable<NetStatistics> = interval(STATISTICS_PERIOD).pipe(
+    startWith(0),
+    map(() => this.statistics()),
+  );
+
+  readonly #backends: readonly PacketSocket[];
+  readonly #providers: BackendChain | undefined;
+  readonly #queues: readonly NetQueue[];
+  /** Backends made from an fd, by queue: ours to close when they are replaced. */
+  readonly #opened = new Map<number, PacketSocket>();
+
+  constructor(options: VhostNetOptions = {}) {
+    const backends = [options.backends ?? []].flat();
+    const pairs = Math.max(1, backends.length);
+    super(2 * pairs, options);
+    this.#backends = backends;
+    this.#providers = options.providers;
+    this.advertisedQueues = pairs;
+    this.config = new NetConfigSpace(options.mac, pairs, options.mtu);
+    this.offeredFeatures =
+      COMMON_FEATURES |
+      NET_FEATURE.STATUS |
+      NET_FEATURE.VHOST_NET_HEADER |
+      (options.mac === undefined ? 0n : NET_FEATURE.MAC) |
+      (options.mtu === undefined ? 0n : NET_FEATURE.MTU);
+    this.#queues = this.vrings.map((vring) => {
+      const context = {
+        vring,
+        work: this.work,
+        busyPollMilliseconds: (options.busyPoll ?? 0) / 1000,
+        fail: (error: VhostError) => this.fail(vring.index, error),
+      };
+      return vring.index % 2 === 0 ? new ReceiveQueue(context) : new TransmitQueue(context);
+    });
+  }
+
+  /**
+   * Attaches a queue to a backend (seeds C9, C10): a socket, or an fd that the provider chain is
+   * asked about; `undefined` or −1 detaches. The same socket again changes nothing. On failure the
+   * old backend stays.
+   *
+   * Throws `EPERM` without an owner, `ENOBUFS` where there is no such queue, `EFAULT` when the ring
+   * is not in accessible memory, `ENOTSOCK` when no provider takes the fd. Resolves when the old
+   * backend's work has run and it is closed.
+   */
+  async setBackend(index: number, backend: PacketSocket | number | undefined): Promise<void> {
+    const vring = this.vring(index);
+    const queue = this.#queue(index);
+    const old = this.#opened.get(index);
+    if (backend === undefined || backend === -1) {
+      this.#stop(vring, queue);
+    } else if (backend !== queue.attachment?.socket) {
+      vring.checkAccess();
+      const socket = typeof backend === 'number' ? this.#openBackend(backend) : backend;
+      try {
+        this.#attach(vring, queue, socket, false);
+      } catch (error) {
+        if (typeof backend === 'number') socket.close();
+        throw error;
+      }
+      if (typeof backend === 'number') this.#opened.set(index, socket);
+    } else {
+      return;
+    }
+    if (old !== undefined && this.#opened.get(index) === old) this.#opened.delete(index);
+    await this.work.flush();
+    old?.close();
+  }
+
+  /** NET_SET_MTU: `EINVAL` for an MTU out of range or over the one that this NIC was made with. */
+  setMtu(mtu: number): void {
+    this.config.checkFrontEndMtu(mtu);
+  }
+
+  /** The counters as they are now. */
+  statistics(): NetStatistics {
+    return {
+      queues: this.#queues.map(({ counters }, index) => ({
+        ...counters,
+        drops: { ...counters.drops },
+        ...(this.vrings[index] as Vring).counters,
+      })),
+    };
+  }
+
+  protected override kicked(index: number): void {
+    this.#queue(index).kicked();
+  }
+
+  protected override featuresChanged(): void {
+    for (const [index, queue] of this.#queues.entries()) {
+      const { attachment } = queue;
+      if (attachment === undefined) continue;
+      const vring = this.vrings[index] as Vring;
+      this.#attach(vring, queue, attachment.socket, attachment.discarding);
+    }
+  }
+
+  protected override setQueueMode(index: number, mode: QueueMode): void {
+    const vring = this.vrings[index] as Vring;
+    const queue = this.#queue(index);
+    switch (mode) {
+      case 'stopped':
+        this.#stop(vring, queue);
+        return;
+      case 'discarding':
+        this.#run(vring, queue, DISCARD, true);
+        return;
+      case 'running':
+        this.#run(vring, queue, this.#backendOf(index), false);
+        return;
+    }
+  }
+
+  /** Attaches, or looks at the ring once when the queue runs like that already (T03). */
+  #run(vring: Vring, queue: NetQueue, socket: PacketSocket, discarding: boolean): void {
+    if (queue.attachment?.socket === socket) queue.kicked();
+    else this.#attach(vring, queue, socket, discarding);
+  }
+
+  protected override drain(): Promise<void> {
+    for (const [index, socket] of this.#opened) {
+      socket.close();
+      this.#opened.delete(index);
+    }
+    return Promise.resolve();
+  }
+
+  protected override closeBackends(): void {
+    for (const backend of this.#backends) backend.close();
+  }
+
+  #attach(vring: Vring, queue: NetQueue, socket: PacketSocket, discarding: boolean): void {
+    const headerLength = netHeaderLength(this.features);
+    const ownHeader =
+      socket.headerLength === 0 || (this.features & NET_FEATURE.VHOST_NET_HEADER) !== 0n;
+    const attachment: QueueAttachment = { socket, headerLength, ownHeader, discarding };
+    vring.checkAccess();
+    if (!ownHeader) socket.setHeaderLength?.(headerLength);
+    queue.stop();
+    vring.attach(this.ringFeatures);
+    queue.start(attachment);
+    this.#showState();
+  }
+
+  #stop(vring: Vring, queue: NetQueue): void {
+    queue.stop();
+    vring.detach();
+    this.#showState();
+  }
+
+  #showState(): void {
+    this.showRunning(this.#queues.some(({ attachment }) => attachment !== undefined));
+  }
+
+  #openBackend(fd: number): PacketSocket {
+    if (this.#providers === undefined) {
+      throw new VhostError('ENOTSOCK', `no backend provider to ask about fd ${fd}`);
+    }
+    return this.#providers.open(fd);
+  }
+
+  #backendOf(index: number): PacketSocket {
+    const backend = this.#opened.get(index) ?? this.#backends[index >> 1];
+    if (backend === undefined) {
+      throw new VhostError('ENOTSOCK', `queue ${index} has no backend`);
+    }
+    return backend;
+  }
+
+  #queue(index: number): NetQueue {
+    const queue = this.#queues[index];
+    if (queue === undefined) throw new VhostError('ENOBUFS', `there is no queue ${index}`);
+    return queue;
+  }
+}
