@@ -1,4 +1,10 @@
-import { checkRegion, type MemoryRegion, VhostError, WINDOW_STRIDE, windowAt } from '@rxvhost/core';
+import {
+  checkRegion,
+  type MemoryRegion,
+  regionWindow,
+  VhostError,
+  WINDOW_STRIDE,
+} from '@rxvhost/core';
 import { ExtentAllocator } from './extent-allocator.js';
 
 /** Typed views over the window that holds one range of guest memory, for code that works on it often. */
@@ -97,14 +103,14 @@ export class GuestMemoryArena {
 
   /** The window that holds a range of at most 512 MiB. Throws `EFAULT` unless one region has it all. */
   window(address: number, length: number): GuestWindow {
-    const { guestAddress, mapping } = this.#regionOf(address, length);
-    const index = windowAt(mapping, address - guestAddress);
-    const buffer = mapping.windows[index];
-    const offset = address - guestAddress - index * WINDOW_STRIDE;
-    if (buffer === undefined || offset + length > buffer.byteLength) {
+    const region = this.#regionOf(address, length);
+    const at = address - region.guestAddress;
+    const { index, start, end, offset } = regionWindow(region, at);
+    const buffer = region.mapping.windows[index];
+    if (buffer === undefined || at + length > end) {
       throw new VhostError('EFAULT', `guest memory: ${length} bytes at ${address} pass the window`);
     }
-    return { buffer, offset };
+    return { buffer, offset: offset + (at - start) };
   }
 
   /** A view, not a copy, of bytes in one region. Throws `EFAULT` outside. */

@@ -1,0 +1,7 @@
+/**
+ * What a hostile guest may write, as fast-check arbitraries. Install `fast-check` to use this entry;
+ * the main one does not need it.
+ */
+export * from './hostile-queue.js';
+export * from './ring-state.js';
+export * from './ring-state-arbitrary.js';
