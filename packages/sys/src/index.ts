@@ -1,1 +1,11 @@
-export {};
+export * from './event-fd.js';
+export * from './fd-poll.js';
+export * from './files.js';
+export * from './frames.js';
+export * from './interface.js';
+export { loadNative } from './native.js';
+export * from './native-copier.js';
+export * from './shared-mapping.js';
+export * from './tun.js';
+export * from './unix-listener.js';
+export * from './unix-socket.js';

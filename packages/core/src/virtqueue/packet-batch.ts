@@ -55,6 +55,9 @@ export class PacketBatch {
    */
   readonly results: Int32Array;
 
+  /** Where native code keeps what it prepared for this batch; nobody else looks at it. */
+  nativeBinding: unknown = undefined;
+
   constructor(
     readonly capacity = BATCH_CHAINS,
     segmentCapacity = BATCH_SEGMENTS,

@@ -1,0 +1,2 @@
+#include "addon.h"
+void InitCopy(Napi::Env, Napi::Object) {}

@@ -1,0 +1,2 @@
+#include "addon.h"
+void InitReadFrames(Napi::Env, Napi::Object) {}

@@ -1,0 +1,2 @@
+#include "addon.h"
+void InitReceiveFrames(Napi::Env, Napi::Object) {}

@@ -1,0 +1,2 @@
+#include "addon.h"
+void InitSendFrames(Napi::Env, Napi::Object) {}

@@ -1,0 +1,2 @@
+#include "addon.h"
+void InitWriteFrames(Napi::Env, Napi::Object) {}

@@ -1,0 +1,84 @@
+/**
+ * Batches of frames between guest memory and an fd, one native call a batch, no copy in between.
+ *
+ * `writeFrames` and `readFrames` are for files that keep frames apart by themselves, one a call: tap
+ * and macvtap devices. `sendFrames` and `receiveFrames` are for datagram, seqpacket and packet
+ * sockets. All four have the semantics of `PacketSocket.send` and `receive`.
+ *
+ * Errors on transmit are the frame's own: `results[i]` becomes the bytes that were taken (fewer than
+ * the frame has: a short write), or `-errno`, and the next frame has its turn. Two kinds mean "later"
+ * and end the call: `EAGAIN`, and `ENOBUFS` or `ENOMEM`. Linux's vhost-net puts the frame back
+ * after those two as well, QEMU and DPDK drop it; but they come from a full queue discipline or a
+ * lack of memory, for which readiness does not wait, so that trying again at once could spin. So a
+ * call that has sent something ends there, and one that meets them at its very first frame drops
+ * that frame: nothing is dropped that a pause might save, and every call makes progress.
+ *
+ * A segment that is not inside its window, or whose window has gone, is `EFAULT` for its frame on
+ * transmit; on receive the frame's turn does not come.
+ */
+import type { PacketBatch } from '@rxvhost/core';
+import { bindBatch, bindWindows } from './batch-binding.js';
+import { check } from './failure.js';
+import { loadNative } from './native.js';
+
+/** The largest frame that a tap gives: a 64 KiB segment, Ethernet and VLAN header, vnet header. */
+export const LARGEST_FRAME = 65535 + 14 + 4 + 12;
+
+/**
+ * Writes frames `first … batch.count - 1`, each with one `writev`.
+ * @returns how many frames were disposed of; fewer than given: wait until `fd` is writable
+ */
+export function writeFrames(fd: number, batch: PacketBatch, first: number): number {
+  const windows = bindWindows(batch.windows);
+  const result = loadNative().writeFrames(bindBatch(batch).handle, windows.handle, fd, first);
+  return check(result, 'write frames');
+}
+
+/**
+ * Reads frames, each with one `readv` into the next chains. A frame that fits no buffer is dropped
+ * and counted in `batch.oversized`; its chains take the next one.
+ *
+ * A frame may fill up to `chainsPerFrame` chains. When fewer than that are left, and they might not
+ * hold `largestFrame` bytes, reading ends: what has been read could not be put back. Only the first
+ * frame of a batch is read all the same.
+ *
+ * @param largestFrame - bytes of the largest frame to expect, vnet header included; the more exact,
+ * the better small rings are used
+ * @returns how many chains the batch's frames fill. Throws, when there was no frame before it, what
+ * the file answers other than `EAGAIN`: `EBADFD` (the interface is gone), `EBADF`, `EIO`;
+ * `ESHUTDOWN` at the end of a stream
+ */
+export function readFrames(fd: number, batch: PacketBatch, largestFrame = LARGEST_FRAME): number {
+  const windows = bindWindows(batch.windows);
+  const binding = bindBatch(batch);
+  const result = loadNative().readFrames(binding.handle, windows.handle, fd, largestFrame);
+  binding.store(batch);
+  return check(result, `read frames from fd ${fd}`);
+}
+
+/**
+ * Sends frames `first … batch.count - 1` as one datagram each, up to 64 with one `sendmmsg`.
+ * @returns how many frames were disposed of; fewer than given: wait until `fd` is writable
+ */
+export function sendFrames(fd: number, batch: PacketBatch, first: number): number {
+  const windows = bindWindows(batch.windows);
+  const result = loadNative().sendFrames(bindBatch(batch).handle, windows.handle, fd, first);
+  return check(result, 'send frames');
+}
+
+/**
+ * Receives one frame from each datagram, up to 64 with one `recvmmsg`; a frame that fits no buffer
+ * is dropped and counted in `batch.oversized`. With `chainsPerFrame` above 1 each frame's length is
+ * looked at first, and a frame that the chains left cannot hold stays in the socket.
+ *
+ * @returns how many chains the batch's frames fill. Throws, when there was no frame before it, what
+ * the socket answers other than `EAGAIN`: `ENETDOWN`, `ECONNREFUSED`, `EBADF`, …; `ESHUTDOWN` when
+ * the other end of a connection is closed
+ */
+export function receiveFrames(fd: number, batch: PacketBatch): number {
+  const windows = bindWindows(batch.windows);
+  const binding = bindBatch(batch);
+  const result = loadNative().receiveFrames(binding.handle, windows.handle, fd);
+  binding.store(batch);
+  return check(result, `receive frames from fd ${fd}`);
+}

@@ -1,0 +1,144 @@
+import { createRequire } from 'node:module';
+import { dirname, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { VhostError } from '@rxvhost/core';
+
+declare const handleOf: unique symbol;
+/** Something of the addon's that JavaScript only holds on to. */
+export interface Handle<Kind extends string> {
+  readonly [handleOf]: Kind;
+}
+
+/** A number that is negative, `-errno`, when the call failed. */
+type Result = number;
+
+/**
+ * The addon's functions. They take no care of their callers: the modules beside this one check
+ * arguments, turn results into {@link VhostError}s and decide who owns what.
+ */
+export interface Native {
+  createMemfd(name: string, size: number): Result;
+  fileStatus(fd: number, fields: Float64Array): Result;
+  duplicate(fd: number): Result;
+  close(fd: number): Result;
+  setNonBlocking(fd: number): Result;
+
+  filePageSize(fd: number): number;
+  mapShared(
+    fd: number,
+    offset: number,
+    size: number,
+    stride: number,
+    windowSize: number,
+    out: (ArrayBuffer | number)[],
+  ): Handle<'mapping'> | Result;
+  unmapShared(mapping: Handle<'mapping'>, windows: readonly ArrayBuffer[]): void;
+
+  createEventFd(): Result;
+  checkEventFd(fd: number): Result;
+  signalEvent(fd: number): void;
+  signalBlockingEvent(fd: number): void;
+  readEvent(fd: number): Result;
+
+  pollOpen(fd: number, ready: (status: number, events: number) => void): Handle<'poll'> | Result;
+  pollWatch(poll: Handle<'poll'>, events: number): Result;
+  pollClose(poll: Handle<'poll'>): void;
+  pollKeepAlive(poll: Handle<'poll'>, keepsAlive: number): void;
+
+  receiveWithFds(fd: number, target: Uint8Array, maxFds: number, fds: number[]): Result;
+  receiveBytes(fd: number, target: Uint8Array): Result;
+  sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[]): Result;
+  connectUnix(path: string): Result;
+  socketPair(type: string, fds: number[]): Result;
+  listenUnix(path: string): Result;
+  acceptUnix(fd: number): Result;
+
+  openTun(device: string, name: string, flags: number, names: string[]): Result;
+  tunInterface(fd: number, names: string[]): Result;
+  tunFeatures(fd: number): Result;
+  tunVnetHeaderSize(fd: number): Result;
+  setTunVnetHeaderSize(fd: number, bytes: number): Result;
+  setTunVnetLittleEndian(fd: number, on: number): Result;
+  setTunSendBuffer(fd: number, bytes: number): Result;
+  setTunOffload(fd: number, flags: number): Result;
+  setTunPersistent(fd: number, on: number): Result;
+  setTunQueue(fd: number, flags: number): Result;
+
+  interfaceIndex(name: string): Result;
+  interfaceFlags(name: string): Result;
+  setInterfaceUp(name: string, up: boolean): Result;
+  interfaceMtu(name: string): Result;
+  setInterfaceMtu(name: string, bytes: number): Result;
+  interfaceHardwareAddress(name: string, address: Uint8Array): Result;
+  setInterfaceHardwareAddress(name: string, address: Uint8Array): Result;
+
+  bindBatch(arrays: readonly (Uint32Array | Int32Array)[]): Handle<'batch'> | Result;
+  bindWindows(address: Float64Array, length: Uint32Array): Handle<'windows'> | Result;
+  writeFrames(
+    batch: Handle<'batch'>,
+    windows: Handle<'windows'>,
+    fd: number,
+    first: number,
+  ): Result;
+  readFrames(
+    batch: Handle<'batch'>,
+    windows: Handle<'windows'>,
+    fd: number,
+    largestFrame: number,
+  ): Result;
+  sendFrames(batch: Handle<'batch'>, windows: Handle<'windows'>, fd: number, first: number): Result;
+  receiveFrames(batch: Handle<'batch'>, windows: Handle<'windows'>, fd: number): Result;
+  gather(
+    batch: Handle<'batch'>,
+    windows: Handle<'windows'>,
+    first: number,
+    target: Uint8Array,
+    at: number,
+  ): Result;
+  scatter(
+    batch: Handle<'batch'>,
+    windows: Handle<'windows'>,
+    source: Uint8Array,
+    at: number,
+    lengths: Uint32Array,
+    firstLength: number,
+    count: number,
+  ): Result;
+  copyFrames(
+    from: Handle<'batch'>,
+    fromWindows: Handle<'windows'>,
+    first: number,
+    to: Handle<'batch'>,
+    toWindows: Handle<'windows'>,
+  ): Result;
+}
+
+let loaded: Native | undefined;
+
+/**
+ * The addon, loaded at the first use of anything that needs it, so that importing this package for
+ * its types costs nothing.
+ * Throws `ENOSYS` where it is not built for this machine, and says how to build it.
+ */
+export function loadNative(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Native {
+  const packageFolder = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
+  try {
+    const nodeGypBuild: (folder: string) => Native = createRequire(import.meta.url)(
+      'node-gyp-build',
+    );
+    return nodeGypBuild(packageFolder);
+  } catch (cause) {
+    throw new VhostError(
+      'ENOSYS',
+      `the native part of @rxvhost/sys is not built for Node ${process.version} on ` +
+        `${process.platform}-${process.arch}: run "npm rebuild @rxvhost/sys" (it needs Linux, ` +
+        'a C++17 compiler and make)',
+      { cause },
+    );
+  }
+}
