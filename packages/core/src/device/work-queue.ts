@@ -37,6 +37,8 @@ export class WorkQueue {
     this.#running = true;
     work.run();
     this.#running = false;
+    // What the work queued meanwhile, itself perhaps, still needs a turn.
+    if (this.#waiting.length > 0) this.#schedule();
   }
 
   /** True while anything but `work` is due: then `work` should not spend time on waiting (C14). */
