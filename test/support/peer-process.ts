@@ -49,6 +49,11 @@ export class PeerProcess {
     });
   }
 
+  get pid(): number {
+    if (this.#child.pid === undefined) throw new Error(`${this.name} did not start`);
+    return this.#child.pid;
+  }
+
   get stdout(): string {
     return this.#stdout;
   }

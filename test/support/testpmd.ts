@@ -82,6 +82,17 @@ export class Testpmd {
     return Array.from(ports, (counts) => portCounters(counts));
   }
 
+  /** Waits, up to 10 s, until the devices' counters are as wanted; returns them. */
+  async portStatisticsWhen(wanted: (ports: PortCounters[]) => boolean): Promise<PortCounters[]> {
+    const end = performance.now() + 10_000;
+    let ports = await this.portStatistics();
+    while (!wanted(ports) && performance.now() < end) {
+      await delay(50);
+      ports = await this.portStatistics();
+    }
+    return ports;
+  }
+
   /** Waits for an event that testpmd reports by itself, such as a changed link. */
   async waitFor(pattern: RegExp, timeout?: number): Promise<void> {
     await this.#peer.waitFor(pattern, timeout === undefined ? {} : { timeout });
