@@ -1,1 +1,9 @@
-export {};
+export * from './channel/message-channel.js';
+export * from './channel/received-fds.js';
+export * from './protocol/backend-requests.js';
+export * from './protocol/features.js';
+export * from './protocol/header.js';
+export * from './protocol/layout.js';
+export * from './protocol/message.js';
+export * from './protocol/message-table.js';
+export * from './protocol/payloads.js';

@@ -1,0 +1,43 @@
+import type { ReceivedFds } from '../channel/received-fds.js';
+import type { ConfigPayload, RegionDescription, VringAddress } from './payloads.js';
+
+/**
+ * What a front-end can ask of a back-end: one method for each thing that a row of the message table
+ * does. A method that throws a `VhostError` has refused. File descriptors that it does not take are
+ * closed by whoever called it.
+ */
+export interface BackendRequests {
+  /** Protocol features accepted so far; what gates the requests that need one. */
+  readonly protocolFeatures: bigint;
+
+  offeredFeatures(): bigint;
+  setFeatures(features: bigint): void;
+  offeredProtocolFeatures(): bigint;
+  setProtocolFeatures(features: bigint): void;
+  setOwner(): void;
+  resetOwner(): void;
+  resetDevice(): void | Promise<void>;
+  queueCount(): number;
+
+  setMemoryTable(regions: readonly RegionDescription[], fds: ReceivedFds): void;
+  maxMemorySlots(): number;
+  addMemoryRegion(region: RegionDescription, fds: ReceivedFds): void;
+  removeMemoryRegion(region: RegionDescription): void;
+
+  setVringSize(index: number, size: number): void;
+  setVringAddress(address: VringAddress): void;
+  setVringBase(index: number, base: number): void;
+  /** Stops the ring and tells the next available index. */
+  stopVring(index: number): number;
+  /** `fds` undefined: the request says that none comes. */
+  setVringKick(index: number, fds: ReceivedFds | undefined): void;
+  setVringCall(index: number, fds: ReceivedFds | undefined): void;
+  setVringError(index: number, fds: ReceivedFds | undefined): void;
+  enableVring(index: number, enable: number): void;
+
+  readConfig(offset: number, length: number): Uint8Array;
+  writeConfig(config: ConfigPayload): void;
+  setMtu(mtu: number): void;
+  status(): number;
+  setStatus(status: number): void | Promise<void>;
+}

@@ -1,0 +1,45 @@
+import type { ReceivedFds } from '../channel/received-fds.js';
+import type { BackendRequests } from './backend-requests.js';
+import type { ProtocolFeature } from './features.js';
+import type { Codec } from './layout.js';
+
+/** One row of the message table: everything that there is to know about a request. */
+export interface Message<Payload, Reply> {
+  readonly id: number;
+  readonly payload: Codec<Payload>;
+  /** The request's own reply. Absent: the front-end may ask for an acknowledgement instead. */
+  readonly reply?: Codec<Reply>;
+  /** How many file descriptors come with it. Absent: none. */
+  readonly fds?: number | FdCount<Payload>;
+  /** How many more than that are closed without complaint: some front-ends send them needlessly. */
+  readonly strayFds?: number;
+  /** The protocol feature that must have been negotiated. */
+  readonly gate?: ProtocolFeature;
+  /** A failure is told by an own reply without payload, instead of a negative acknowledgement. */
+  readonly emptyReplyOnFailure?: boolean;
+  /** Carries it out. What it returns is the reply; what it throws is the refusal. */
+  handle(backend: BackendRequests, payload: Payload, fds: ReceivedFds): Reply | Promise<Reply>;
+}
+
+/** Says how many file descriptors belong to a payload. */
+export interface FdCount<Payload> {
+  of(payload: Payload): number;
+}
+
+/** A row for a request with a reply of its own. */
+export function query<Payload, Reply>(
+  row: Message<Payload, Reply> & { readonly reply: Codec<Reply> },
+): Message<Payload, Reply> {
+  return row;
+}
+
+/** A row for a request that is acknowledged at most. */
+export function command<Payload>(row: Message<Payload, void>): Message<Payload, void> {
+  return row;
+}
+
+/** How many file descriptors must come with `payload`. */
+export function expectedFds<Payload>(row: Message<Payload, unknown>, payload: Payload): number {
+  const { fds = 0 } = row;
+  return typeof fds === 'number' ? fds : fds.of(payload);
+}
