@@ -1,0 +1,189 @@
+import { type EventPort, VhostError, type VirtioDevice } from '@rxvhost/core';
+import { EventFd } from '@rxvhost/sys';
+import type { ReceivedFds } from '../channel/received-fds.js';
+import type { BackendRequests } from '../protocol/backend-requests.js';
+import {
+  protocolFeatureNames,
+  protocolFeatures,
+  VHOST_NET_F_VIRTIO_NET_HDR,
+  VHOST_USER_F_PROTOCOL_FEATURES,
+} from '../protocol/features.js';
+import { toAddress } from '../protocol/layout.js';
+import type { ConfigPayload, RegionDescription, VringAddress } from '../protocol/payloads.js';
+import { MAX_MEMORY_SLOTS, MemoryRegions } from './memory-regions.js';
+import { PollingPort } from './polling-port.js';
+import { Vrings } from './vrings.js';
+
+/** Bit 0 of the flags of SET_VRING_ADDR: log writes to the used ring. */
+const VRING_F_LOG = 1;
+/** Flags of SET_CONFIG: the write restores a migrated device. */
+const CONFIG_MIGRATION = 1;
+
+/**
+ * Carries out a front-end's requests on a {@link VirtioDevice}. Holds what is the connection's and
+ * not the device's: protocol features, status, and what is known of rings and memory so far.
+ */
+export class DeviceRequests implements BackendRequests {
+  protocolFeatures = 0n;
+  readonly #memory: MemoryRegions;
+  readonly #vrings: Vrings;
+  #status = 0;
+  #ownerAnnounced = false;
+
+  /** @param device - owned by this connection already */
+  constructor(readonly device: VirtioDevice) {
+    this.#memory = new MemoryRegions(device);
+    this.#vrings = new Vrings(device, () => this.#memory.count > 0);
+  }
+
+  offeredFeatures(): bigint {
+    const offered = this.device.offeredFeatures & ~VHOST_NET_F_VIRTIO_NET_HDR;
+    return offered | VHOST_USER_F_PROTOCOL_FEATURES;
+  }
+
+  setFeatures(features: bigint): void {
+    if ((features & ~this.offeredFeatures()) !== 0n) {
+      throw new VhostError('EOPNOTSUPP', `0x${features.toString(16)} has features not offered`);
+    }
+    this.device.setFeatures(features & ~VHOST_USER_F_PROTOCOL_FEATURES);
+    if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) this.#vrings.enableAll();
+  }
+
+  offeredProtocolFeatures(): bigint {
+    const offered = protocolFeatures(
+      'MQ',
+      'REPLY_ACK',
+      'CONFIG',
+      'RESET_DEVICE',
+      'CONFIGURE_MEM_SLOTS',
+      'STATUS',
+    );
+    return this.device.setMtu ? offered | protocolFeatures('MTU') : offered;
+  }
+
+  setProtocolFeatures(features: bigint): void {
+    const unknown = features & ~this.offeredProtocolFeatures();
+    if (unknown !== 0n) {
+      throw new VhostError(
+        'EOPNOTSUPP',
+        `protocol features not offered: ${protocolFeatureNames(unknown).join(', ')}`,
+      );
+    }
+    this.protocolFeatures = features;
+  }
+
+  /** The connection owns the device from its beginning: some front-ends never say so. */
+  setOwner(): void {
+    if (this.#ownerAnnounced) throw new VhostError('EBUSY', 'the device is owned already');
+    this.#ownerAnnounced = true;
+  }
+
+  /** Deprecated by the specification: it may disable the rings and must not discard anything. */
+  resetOwner(): void {
+    this.#vrings.disableAll();
+    this.#ownerAnnounced = false;
+  }
+
+  /**
+   * Rings and features as at connection. The memory stays: with CONFIGURE_MEM_SLOTS a front-end
+   * tells only differences, and would not share it again.
+   */
+  resetDevice(): void {
+    this.#vrings.reset();
+    this.device.setFeatures(0n);
+    this.#status = 0;
+  }
+
+  queueCount(): number {
+    return this.device.advertisedQueues;
+  }
+
+  setMemoryTable(regions: readonly RegionDescription[], fds: ReceivedFds): void {
+    this.#memory.replace(regions, fds);
+    this.#vrings.memoryChanged();
+  }
+
+  maxMemorySlots(): number {
+    return MAX_MEMORY_SLOTS;
+  }
+
+  addMemoryRegion(region: RegionDescription, fds: ReceivedFds): void {
+    this.#memory.add(region, fds);
+    this.#vrings.memoryChanged();
+  }
+
+  removeMemoryRegion(region: RegionDescription): void {
+    this.#memory.remove(region);
+    this.#vrings.memoryChanged();
+  }
+
+  setVringSize(index: number, size: number): void {
+    this.#vrings.setSize(index, size);
+  }
+
+  setVringAddress(address: VringAddress): void {
+    const logged = (address.flags & VRING_F_LOG) !== 0;
+    this.#vrings.setAddress(address, logged ? toAddress(address.logAddress) : 0);
+  }
+
+  setVringBase(index: number, base: number): void {
+    this.#vrings.setBase(index, base);
+  }
+
+  stopVring(index: number): number {
+    return this.#vrings.stop(index);
+  }
+
+  setVringKick(index: number, fds: ReceivedFds | undefined): void {
+    this.#vrings.check(index);
+    this.#vrings.setKick(index, fds ? adopt(fds) : new PollingPort());
+  }
+
+  setVringCall(index: number, fds: ReceivedFds | undefined): void {
+    this.#vrings.check(index);
+    this.#vrings.setCall(index, fds && adopt(fds));
+  }
+
+  setVringError(index: number, fds: ReceivedFds | undefined): void {
+    this.#vrings.check(index);
+    this.#vrings.setError(index, fds && adopt(fds));
+  }
+
+  enableVring(index: number, enable: number): void {
+    if (enable > 1) throw new VhostError('EINVAL', `SET_VRING_ENABLE: ${enable} is not 0 or 1`);
+    this.#vrings.enable(index, enable === 1);
+  }
+
+  readConfig(offset: number, length: number): Uint8Array {
+    return this.device.config.read(offset, length);
+  }
+
+  writeConfig({ offset, flags, bytes }: ConfigPayload): void {
+    if (flags > CONFIG_MIGRATION) {
+      throw new VhostError('EINVAL', `SET_CONFIG: unknown flags 0x${flags.toString(16)}`);
+    }
+    this.device.config.write(offset, bytes, flags === CONFIG_MIGRATION);
+  }
+
+  setMtu(mtu: number): void {
+    if (!this.device.setMtu) throw new VhostError('EOPNOTSUPP', 'this device has no MTU');
+    this.device.setMtu(mtu);
+  }
+
+  status(): number {
+    return this.#status;
+  }
+
+  setStatus(status: number): void {
+    if (status > 0xff) throw new VhostError('EINVAL', `SET_STATUS: ${status} is over 0xff`);
+    if (status === 0) this.resetDevice();
+    this.#status = status;
+  }
+}
+
+/** Makes an event port of the message's one descriptor. `EINVAL` when it is not an eventfd. */
+function adopt(fds: ReceivedFds): EventPort {
+  const port = new EventFd(fds.peek(0));
+  fds.take(0);
+  return port;
+}
