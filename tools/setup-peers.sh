@@ -32,7 +32,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   export DEBIAN_FRONTEND=noninteractive
-  if ! { apt-get update && apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  retry=(-o Acquire::Retries=3)
+  if ! { apt-get update "${retry[@]}" && apt-get install -y "${retry[@]}" --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
     tail -40 "$log" >&2
     echo "setup:peers: apt-get could not install ${missing[*]}" >&2
     exit 1

@@ -55,7 +55,7 @@ async function unpackKernel(folder) {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   const download = `dependency=$(apt-cache depends ${kernelPackage} | sed -n 's/.*Depends: //p' | head -n 1)
-    test -n "$dependency" && cd "$0" && apt-get download -qq "$dependency"`;
+    test -n "$dependency" && cd "$0" && apt-get download -qq -o Acquire::Retries=3 "$dependency"`;
   const fetch = ['-c', download, folder];
   await runQuietly('/bin/sh', fetch).catch(async () => {
     await runQuietly('apt-get', ['update']); // no or outdated package lists
