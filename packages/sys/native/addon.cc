@@ -14,7 +14,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitReadFrames(env, exports);
   InitSendFrames(env, exports);
   InitReceiveFrames(env, exports);
-  InitCopy(env, exports);
+  InitFlatCopy(env, exports);
+  InitGuestCopy(env, exports);
   return exports;
 }
 

@@ -21,7 +21,8 @@ void InitWriteFrames(Napi::Env env, Napi::Object exports);
 void InitReadFrames(Napi::Env env, Napi::Object exports);
 void InitSendFrames(Napi::Env env, Napi::Object exports);
 void InitReceiveFrames(Napi::Env env, Napi::Object exports);
-void InitCopy(Napi::Env env, Napi::Object exports);
+void InitFlatCopy(Napi::Env env, Napi::Object exports);
+void InitGuestCopy(Napi::Env env, Napi::Object exports);
 
 // The answer of a call that fails with errno.
 inline Napi::Value Failure(Napi::Env env, int error = errno) {

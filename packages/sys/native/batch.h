@@ -43,12 +43,17 @@ struct Batch {
 
   // Chains that the frames received so far fill.
   uint32_t FilledChains() const {
-    uint32_t chains = 0;
+    uint64_t chains = 0;
     for (uint32_t f = 0; f < control->frameCount && f < capacity; f += 1) chains += frameChains[f];
-    return chains;
+    return chains < capacity ? static_cast<uint32_t>(chains) : capacity;
+  }
+
+  uint32_t ChainsPerFrame() const {
+    return control->chainsPerFrame == 0 ? 1 : control->chainsPerFrame;
   }
 
   void Deliver(uint32_t frameLength, uint32_t chains) {
+    if (control->frameCount >= capacity) return;
     frameLengths[control->frameCount] = frameLength;
     frameChains[control->frameCount] = chains;
     control->frameCount += 1;

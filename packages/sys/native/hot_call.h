@@ -27,6 +27,13 @@ class HotCall {
     return value;
   }
 
+  // Any number that JavaScript counts exactly; -1 for what is no number.
+  int64_t Int64(size_t index) const {
+    int64_t value = -1;
+    napi_get_value_int64(env_, argument_[index], &value);
+    return value;
+  }
+
   template <typename T>
   T* External(size_t index) const {
     void* value = nullptr;

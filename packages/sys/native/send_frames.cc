@@ -1,2 +1,84 @@
+// Frames to a socket, one datagram each, many with one call.
+#include <sys/socket.h>
+
 #include "addon.h"
-void InitSendFrames(Napi::Env, Napi::Object) {}
+#include "frame_vector.h"
+#include "hot_call.h"
+
+namespace {
+
+constexpr uint32_t kGroup = 64;
+constexpr int kGroupVectors = 2 * kVectorLimit;
+
+struct Group {
+  struct mmsghdr messages[kGroup];
+  struct iovec vectors[kGroupVectors];
+  uint32_t count;
+
+  // Takes frames from `frame` on, until there is no room or one cannot be sent. Returns 0, or that
+  // one's negative errno when it is the very first.
+  int Fill(const Batch& batch, Resolver& resolver, uint32_t frame, uint32_t end) {
+    int used = 0;
+    count = 0;
+    for (; count < kGroup && frame < end; frame += 1) {
+      const int room = kGroupVectors - used;
+      uint64_t bytes = 0;
+      const int pieces = AppendChain(batch, resolver, frame, batch.control->skip, vectors + used,
+                                     room < kVectorLimit ? room : kVectorLimit, &bytes);
+      if (pieces < 0) return count == 0 ? pieces : 0;
+      messages[count].msg_hdr = {};
+      messages[count].msg_hdr.msg_iov = vectors + used;
+      messages[count].msg_hdr.msg_iovlen = pieces;
+      messages[count].msg_len = 0;
+      used += pieces;
+      count += 1;
+    }
+    return 0;
+  }
+};
+
+uint32_t Send(const Batch& batch, const Windows& windows, int fd, uint32_t first) {
+  Resolver resolver(windows);
+  const uint32_t end = batch.Count();
+  Group group;
+  uint32_t frame = first;
+  while (frame < end) {
+    const int refused = group.Fill(batch, resolver, frame, end);
+    if (refused < 0) {
+      batch.results[frame] = refused;
+      frame += 1;
+      continue;
+    }
+    int sent;
+    do {
+      sent = sendmmsg(fd, group.messages, group.count, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+      if (errno == EAGAIN || (IsExhausted(errno) && frame > first)) return frame - first;
+      batch.results[frame] = -errno;
+      frame += 1;
+      continue;
+    }
+    // Where it stopped short, the next round begins with the frame that it stopped at, and learns why.
+    for (int i = 0; i < sent; i += 1, frame += 1) {
+      batch.results[frame] = static_cast<int32_t>(group.messages[i].msg_len);
+    }
+  }
+  return frame - first;
+}
+
+// (batch, windows, fd, first) -> frames disposed of.
+napi_value SendFrames(napi_env env, napi_callback_info info) {
+  HotCall<4> call(env, info);
+  const Batch* batch = call.External<Batch>(0);
+  Windows* windows = call.External<Windows>(1);
+  if (batch == nullptr || windows == nullptr) return call.Number(-EINVAL);
+  windows->Refresh();
+  return call.Number(Send(*batch, *windows, call.Int(2, -1), call.Unsigned(3)));
+}
+
+}  // namespace
+
+void InitSendFrames(Napi::Env env, Napi::Object exports) {
+  ExportHot(env, exports, "sendFrames", SendFrames);
+}

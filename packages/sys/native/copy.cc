@@ -1,2 +1,0 @@
-#include "addon.h"
-void InitCopy(Napi::Env, Napi::Object) {}
