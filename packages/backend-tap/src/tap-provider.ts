@@ -1,0 +1,26 @@
+import { type BackendProvider, BackendRefusal, type PacketSocket, VhostError } from '@rxvhost/core';
+import { adoptTap } from './adopt-tap.js';
+
+/** Takes fds of tap devices in the provider chain (seed C10). */
+export class TapProvider implements BackendProvider {
+  readonly name = 'tap';
+
+  /**
+   * Refuses with `EBADF` what is not open, with `ENOTSOCK` what is no tun/tap device (the answer of
+   * the chain as a whole when nobody takes it), and with `EINVAL` a tun, or a tap whose frames do not
+   * begin where frames should: see {@link adoptTap}.
+   */
+  open(fd: number): PacketSocket | BackendRefusal {
+    try {
+      return adoptTap(fd);
+    } catch (cause) {
+      if (!(cause instanceof VhostError)) throw cause;
+      return new BackendRefusal(refusal(fd, cause));
+    }
+  }
+}
+
+function refusal(fd: number, cause: VhostError): VhostError {
+  if (cause.code !== 'ENOTTY') return cause;
+  return new VhostError('ENOTSOCK', `fd ${fd} is no tap`, { cause });
+}

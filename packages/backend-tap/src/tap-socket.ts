@@ -1,0 +1,141 @@
+/**
+ * A primer on taps. A tun/tap device is one character device, `/dev/net/tun`, that an ioctl attaches
+ * to a network interface. What the host sends through the interface is read from the device, one
+ * frame a `read`; what is written to it, the host receives. With `IFF_TAP` it carries Ethernet
+ * frames. Without `IFF_NO_PI` each one has four bytes of "packet information" in front, with
+ * `IFF_VNET_HDR` a virtio-net header whose size is set apart (10 or 12 bytes here). *Offloads* say
+ * which frames may be unfinished (checksum to fill in, large segment to cut up), as the virtio-net
+ * header in front of them tells.
+ */
+import { type PacketBatch, type PacketSocket, VhostError } from '@rxvhost/core';
+import {
+  closeFd,
+  FdPoll,
+  readFrames,
+  setOffload,
+  setVnetHeaderSize,
+  vnetHeaderSize,
+  writeFrames,
+} from '@rxvhost/sys';
+import { merge, type Observable, Subject } from 'rxjs';
+
+/** What is known of a tap when a {@link TapSocket} takes it over. */
+export interface TapDescription {
+  /** An open, non-blocking tap. */
+  readonly fd: number;
+  readonly ifname: string;
+  /** Whether frames carry a virtio-net header (`IFF_VNET_HDR`). */
+  readonly vnetHeader: boolean;
+  /** Whether the interface goes when the fd is closed. */
+  readonly temporary: boolean;
+}
+
+/** No offload: the kernel gives whole, checksummed frames of at most the MTU. */
+const NO_OFFLOADS = 0;
+/** The header of a modern guest; `setHeaderLength` changes it for a legacy one. */
+const INITIAL_HEADER = 12;
+
+/**
+ * A tap as a backend: a batch of frames is one native call, straight from and to guest memory.
+ *
+ * A tap that is taken away (`ip link delete`) fails both observables with `EBADFD`; frames sent
+ * after that are dropped, with that errno in `results`.
+ */
+export class TapSocket implements PacketSocket {
+  readonly ifname: string;
+  /** Whether the interface goes with this socket: it was made for it. */
+  readonly temporary: boolean;
+  readonly readable$: Observable<void>;
+  readonly writable$: Observable<void>;
+  /** Absent on a tap without a header. Throws what the tap says. */
+  readonly setHeaderLength?: (bytes: 10 | 12) => void;
+
+  readonly #fd: number;
+  readonly #poll: FdPoll;
+  readonly #failure = new Subject<never>();
+  #headerLength: 0 | 10 | 12 = 0;
+  #offloads = NO_OFFLOADS;
+  #failed = false;
+  #closed = false;
+
+  /**
+   * Takes over a tap that has been checked; from here on `close` closes its fd. If the tap refuses
+   * a setting this throws, and the fd is still the caller's.
+   */
+  constructor({ fd, ifname, vnetHeader, temporary }: TapDescription) {
+    this.#fd = fd;
+    this.ifname = ifname;
+    this.temporary = temporary;
+    if (vnetHeader) {
+      this.setHeaderLength = (bytes) => this.#setHeaderLength(bytes);
+      this.#setHeaderLength(INITIAL_HEADER);
+      // Whoever had the tap before may have switched some on that no guest has agreed to (T54).
+      this.setOffloads(NO_OFFLOADS);
+    }
+    this.#poll = new FdPoll(fd);
+    this.readable$ = merge(this.#poll.readable$, this.#failure);
+    this.writable$ = merge(this.#poll.writable$, this.#failure);
+  }
+
+  get headerLength(): 0 | 10 | 12 {
+    return this.#headerLength;
+  }
+
+  /** Which unfinished frames the tap may give: bits of `TUN_OFFLOADS`. */
+  get offloads(): number {
+    return this.#offloads;
+  }
+
+  /** Sets {@link offloads}. Throws `EINVAL` for bits that this kernel does not know. */
+  setOffloads(offloads: number): void {
+    setOffload(this.#fd, offloads);
+    this.#offloads = offloads;
+  }
+
+  send(batch: PacketBatch, first: number): number {
+    return writeFrames(this.#fd, batch, first);
+  }
+
+  receive(batch: PacketBatch): number {
+    try {
+      return readFrames(this.#fd, batch);
+    } catch (error) {
+      this.#fail(error);
+      return 0;
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#poll.close();
+    this.#failure.complete();
+    closeFd(this.#fd);
+  }
+
+  #setHeaderLength(bytes: 10 | 12): void {
+    setVnetHeaderSize(this.#fd, bytes);
+    // An old driver that takes the request and ignores it would shift every frame (T53).
+    const actual = vnetHeaderSize(this.#fd);
+    if (actual !== bytes) {
+      throw new VhostError(
+        'EINVAL',
+        `tap ${this.ifname} has a header of ${actual} bytes and does not take one of ${bytes}`,
+      );
+    }
+    this.#headerLength = bytes;
+  }
+
+  /** Reading will never work again. Says so in a later turn: the device is in the middle of one. */
+  #fail(cause: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    const gone = cause instanceof VhostError && cause.code === 'EBADFD';
+    const message = gone ? `tap ${this.ifname} is gone` : `tap ${this.ifname} cannot be read`;
+    const code = cause instanceof VhostError ? cause.code : 'EIO';
+    setImmediate(() => {
+      this.#failure.error(new VhostError(code, message, { cause }));
+      this.#poll.close();
+    });
+  }
+}
