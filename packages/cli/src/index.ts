@@ -1,1 +1,3 @@
-export {};
+export * from './backends/backend-factory.js';
+export * from './backends/backend-spec.js';
+export * from './usage-error.js';

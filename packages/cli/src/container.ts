@@ -1,0 +1,63 @@
+import { tapModule } from '@rxvhost/backend-tap';
+import {
+  BACKEND,
+  BACKEND_CHAIN,
+  type BackendChain,
+  coreModule,
+  FRAME_COPIER,
+  type FrameCopier,
+  NET_OPTIONS,
+  netModule,
+  type PacketSocket,
+  VhostNet,
+  type VhostNetOptions,
+} from '@rxvhost/core';
+import { NativeCopier } from '@rxvhost/sys';
+import { Container, ContainerModule, type ServiceIdentifier } from 'inversify';
+import type { BackendFactory } from './backends/backend-factory.js';
+import {
+  FdBackendFactory,
+  LoopbackBackendFactory,
+  NullBackendFactory,
+} from './backends/simple-factories.js';
+import { TapBackendFactory } from './backends/tap-factory.js';
+
+/** What `--backend=` can name, in the order of `--help`: a multi-binding. */
+export const BACKEND_FACTORY: ServiceIdentifier<BackendFactory> =
+  Symbol.for('rxvhost.BackendFactory');
+
+/** The native copier in place of the plain one, and the kinds of backend that the command knows. */
+const cliModule = new ContainerModule(({ bind, rebind }) => {
+  rebind<FrameCopier>(FRAME_COPIER)
+    .toResolvedValue(() => new NativeCopier())
+    .inSingletonScope();
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new NullBackendFactory());
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(
+    (copier: FrameCopier) => new LoopbackBackendFactory(copier),
+    [FRAME_COPIER],
+  );
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new TapBackendFactory());
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(
+    (chain: BackendChain) => new FdBackendFactory(chain),
+    [BACKEND_CHAIN],
+  );
+});
+
+/** Everything that the command is made of: the one place where it is put together. */
+export function createContainer(): Container {
+  const container = new Container();
+  container.load(coreModule, tapModule, cliModule);
+  return container;
+}
+
+/** A NIC out of the container, attached to `backend`, which it owns. */
+export function createNic(
+  container: Container,
+  backend: PacketSocket,
+  options: VhostNetOptions,
+): VhostNet {
+  container.bind<PacketSocket>(BACKEND).toConstantValue(backend);
+  container.bind<VhostNetOptions>(NET_OPTIONS).toConstantValue(options);
+  container.load(netModule);
+  return container.get(VhostNet);
+}

@@ -1,0 +1,31 @@
+import { dirname } from 'node:path';
+import type { VhostError } from '@rxvhost/core';
+import { EnvironmentError } from '../usage-error.js';
+import type { Endpoint } from './net-options.js';
+
+/** Why the front-end cannot be met there, and what to do about it. */
+export function explainEndpoint(endpoint: Endpoint, cause: VhostError): EnvironmentError {
+  const message =
+    endpoint.kind === 'listen'
+      ? explainListen(endpoint.path, cause)
+      : `--fd=${endpoint.fd} cannot be served, ${cause.message}: let the parent process leave a ` +
+        `connected Unix stream socket open as descriptor ${endpoint.fd}`;
+  return new EnvironmentError(message, { cause });
+}
+
+function explainListen(path: string, cause: VhostError): string {
+  switch (cause.code) {
+    case 'EADDRINUSE':
+      return `${path} is in use by another server: stop that one, or choose another path`;
+    case 'EEXIST':
+      return `${path} exists and is no socket: remove it, or choose another path`;
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return `there is no directory ${dirname(path)}: make it with mkdir -p, or choose another path`;
+    case 'EACCES':
+    case 'EPERM':
+      return `no permission to make a socket in ${dirname(path)}: choose another directory, or run as a user who may`;
+    default:
+      return cause.message;
+  }
+}

@@ -1,0 +1,40 @@
+import type { BackendFactory } from '../backends/backend-factory.js';
+import { describeOptions, describeRows } from '../command-line.js';
+import { BACKEND_FACTORY, createContainer, createNic } from '../container.js';
+import type { Terminal } from '../terminal.js';
+import { NET_OPTIONS, parseNetOptions } from './net-options.js';
+import { serveNet } from './net-service.js';
+
+/** What `--print-capabilities` prints: vhost-user.json knows no optional features of a NIC. */
+const CAPABILITIES = { type: 'net', features: [] };
+
+/** `rxvhost net`. Throws `UsageError`, `EnvironmentError` or `VhostError`. */
+export async function netCommand(argv: readonly string[], terminal: Terminal): Promise<void> {
+  if (argv.includes('--print-capabilities')) {
+    terminal.out(JSON.stringify(CAPABILITIES));
+    return;
+  }
+  const container = createContainer();
+  const factories = container.getAll(BACKEND_FACTORY);
+  if (argv.includes('--help') || argv.includes('-h')) {
+    terminal.out(help(factories));
+    return;
+  }
+  const options = parseNetOptions(argv, factories);
+  await serveNet(createNic(container, options.backend.open(), options.nic), options, terminal);
+}
+
+function help(factories: readonly BackendFactory[]): string {
+  return `rxvhost net: serve a virtio network card over vhost-user
+
+Usage: rxvhost net --socket-path=PATH --backend=SPEC [OPTIONS]
+
+Options:
+${describeOptions(NET_OPTIONS)}
+
+Backends:
+${describeRows(factories.map(({ form, help: text }) => [form, text] as const))}
+
+SIGUSR1 prints statistics on stderr; SIGTERM and SIGINT end the command.
+Exit code 0: ended as asked; 1: this machine cannot do it now; 2: wrong command line.`;
+}

@@ -1,0 +1,86 @@
+import type { VhostNetOptions } from '@rxvhost/core';
+import type { BackendFactory, BackendPlan } from '../backends/backend-factory.js';
+import { planBackend } from '../backends/backend-spec.js';
+import { type GivenOptions, type OptionRow, parseOptions } from '../command-line.js';
+import { UsageError } from '../usage-error.js';
+import { parseFd, parseMac, parseMtu, parseQueueSize, parseSocketPath } from './values.js';
+
+/** Where the front-end is met. */
+export type Endpoint =
+  | { readonly kind: 'listen'; readonly path: string }
+  | { readonly kind: 'connected'; readonly fd: number };
+
+/** What `rxvhost net` was asked to do. */
+export interface NetOptions {
+  readonly endpoint: Endpoint;
+  readonly backend: BackendPlan;
+  /** MAC, MTU and queue size, as far as they were given. */
+  readonly nic: VhostNetOptions;
+  readonly once: boolean;
+  readonly stats: boolean;
+}
+
+export const NET_OPTIONS: readonly OptionRow[] = [
+  {
+    name: 'socket-path',
+    value: 'PATH',
+    help: 'listen for the front-end (VMM) on this Unix socket',
+  },
+  { name: 'fd', value: 'N', help: 'serve this inherited, already connected Unix socket instead' },
+  { name: 'backend', value: 'SPEC', help: 'what the NIC is attached to: see below' },
+  { name: 'mac', value: 'ADDRESS', help: 'MAC address that the device reports' },
+  { name: 'mtu', value: 'BYTES', help: 'MTU that the device reports, 68 to 65535' },
+  {
+    name: 'queue-size',
+    value: 'N',
+    help: 'largest virtqueue size to accept, a power of two up to 32768 (1024)',
+  },
+  { name: 'once', help: 'end when the first front-end disconnects' },
+  { name: 'stats', help: 'print final statistics on stdout, as one JSON object' },
+  { name: 'print-capabilities', help: 'print what this back-end can do, as JSON, and exit' },
+  { name: 'help', help: 'print this' },
+];
+
+/** Reads and checks the arguments of `rxvhost net`. Throws {@link UsageError}. */
+export function parseNetOptions(
+  argv: readonly string[],
+  factories: readonly BackendFactory[],
+): NetOptions {
+  const given = parseOptions('rxvhost net', NET_OPTIONS, argv);
+  return {
+    endpoint: parseEndpoint(given),
+    backend: parseBackend(given, factories),
+    nic: parseNic(given),
+    once: given.has('once'),
+    stats: given.has('stats'),
+  };
+}
+
+function parseEndpoint(given: GivenOptions): Endpoint {
+  const path = given.get('socket-path');
+  const fd = given.get('fd');
+  if (path !== undefined && fd !== undefined) {
+    throw new UsageError('--socket-path and --fd exclude each other: give one of them');
+  }
+  if (path !== undefined) return { kind: 'listen', path: parseSocketPath(path) };
+  if (fd !== undefined) return { kind: 'connected', fd: parseFd(`--fd=${fd}`, fd) };
+  throw new UsageError('where is the front-end? Give --socket-path=PATH, or --fd=N');
+}
+
+function parseBackend(given: GivenOptions, factories: readonly BackendFactory[]): BackendPlan {
+  const spec = given.get('backend');
+  if (spec !== undefined) return planBackend(spec, factories);
+  const forms = factories.map(({ form }) => form).join(', ');
+  throw new UsageError(`what is the NIC attached to? Give --backend= one of ${forms}`);
+}
+
+function parseNic(given: GivenOptions): VhostNetOptions {
+  const mac = given.get('mac');
+  const mtu = given.get('mtu');
+  const queueSize = given.get('queue-size');
+  return {
+    ...(mac === undefined ? {} : { mac: parseMac(mac) }),
+    ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
+    ...(queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) }),
+  };
+}
