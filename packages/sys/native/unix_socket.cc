@@ -125,6 +125,30 @@ Napi::Value ConnectUnix(const Napi::CallbackInfo& info) {
   return Napi::Number::New(env, fd);
 }
 
+int SocketOption(int fd, int option) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  return getsockopt(fd, SOL_SOCKET, option, &value, &length) < 0 ? -1 : value;
+}
+
+// (fd) -> pid of whoever connected; -ENOTSOCK, -EAFNOSUPPORT, -ESOCKTNOSUPPORT or -ENOTCONN for what
+// is not a connected Unix stream socket.
+Napi::Value UnixPeer(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const int fd = IntArgument(info, 0);
+  const int domain = SocketOption(fd, SO_DOMAIN);
+  if (domain < 0) return Failure(env);
+  if (domain != AF_UNIX) return Failure(env, EAFNOSUPPORT);
+  if (SocketOption(fd, SO_TYPE) != SOCK_STREAM) return Failure(env, ESOCKTNOSUPPORT);
+  struct sockaddr_un peer;
+  socklen_t length = sizeof peer;
+  if (getpeername(fd, reinterpret_cast<struct sockaddr*>(&peer), &length) < 0) return Failure(env);
+  struct ucred credentials = {};
+  length = sizeof credentials;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0) return Failure(env);
+  return Napi::Number::New(env, credentials.pid);
+}
+
 // (type: 'stream' | 'datagram' | 'seqpacket', out array) -> 0; both non-blocking.
 Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -145,5 +169,6 @@ void InitUnixSocket(Napi::Env env, Napi::Object exports) {
   Export<ReceiveBytes>(env, exports, "receiveBytes");
   Export<SendWithFds>(env, exports, "sendWithFds");
   Export<ConnectUnix>(env, exports, "connectUnix");
+  Export<UnixPeer>(env, exports, "unixPeer");
   Export<SocketPair>(env, exports, "socketPair");
 }

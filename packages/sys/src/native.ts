@@ -49,6 +49,7 @@ export interface Native {
   receiveBytes(fd: number, target: Uint8Array): Result;
   sendWithFds(fd: number, bytes: Uint8Array, fds: readonly number[]): Result;
   connectUnix(path: string): Result;
+  unixPeer(fd: number): Result;
   socketPair(type: string, fds: number[]): Result;
   listenUnix(path: string): Result;
   acceptUnix(fd: number): Result;

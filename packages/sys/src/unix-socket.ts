@@ -81,6 +81,18 @@ export function connectUnix(path: string): number {
 }
 
 /**
+ * The process at the other end of a connected Unix stream socket (`SO_PEERCRED`).
+ * @returns its id as it was when it connected (for a socket pair: of whoever made it); 0 when it is in
+ * a process namespace that we do not see. Throws `EBADF`, `ENOTSOCK`, `EAFNOSUPPORT` (another kind of
+ * socket), `ESOCKTNOSUPPORT` (not a stream), `ENOTCONN`
+ */
+export function unixPeer(fd: number): number {
+  const what = `ask socket ${fd} who is at the other end`;
+  checkFd(fd, what);
+  return check(loadNative().unixPeer(fd), what);
+}
+
+/**
  * Two connected Unix sockets, non-blocking and close-on-exec; the caller owns both.
  * @param type - `stream`, or one that keeps messages apart. Throws `EMFILE`
  */
