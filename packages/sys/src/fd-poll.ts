@@ -28,6 +28,8 @@ export class FdPoll {
   readonly writable$: Observable<void>;
 
   readonly #native = loadNative();
+  /** Held here, since the native side holds it only weakly while it does not poll. */
+  readonly #onReady = (status: number, events: number): void => this.#dispatch(status, events);
   #handle: Handle<'poll'> | undefined;
   // Replaced, never changed: an emission goes over the array that was there when it began.
   #readers: readonly Subscriber<void>[] = [];
@@ -101,9 +103,7 @@ export class FdPoll {
       (this.#readers.length > 0 ? READABLE : 0) | (this.#writers.length > 0 ? WRITABLE : 0);
     if (wanted === this.#watched) return 0;
     if (this.#handle === undefined) {
-      const handle = this.#native.pollOpen(this.fd, (status, events) =>
-        this.#dispatch(status, events),
-      );
+      const handle = this.#native.pollOpen(this.fd, this.#onReady);
       if (typeof handle === 'number') return handle;
       this.#handle = handle;
       this.#native.pollKeepAlive(handle, this.#keepsAlive ? 1 : 0);
