@@ -4,7 +4,7 @@ import { merge, throttleTime } from 'rxjs';
 import { onSignals } from '../on-signals.js';
 import type { Terminal } from '../terminal.js';
 import { explainEndpoint } from './explain-endpoint.js';
-import type { NetOptions } from './net-options.js';
+import type { Endpoint, NetOptions } from './net-options.js';
 
 /** Guests and front-ends can cause faults at will: they reach the log at most this often, in ms. */
 const FAULT_PERIOD = 1000;
@@ -21,42 +21,44 @@ export async function serveNet(
   options: NetOptions,
   terminal: Terminal,
 ): Promise<void> {
+  let server: VhostUserServer | undefined;
+  // Before anybody can know that we listen: from then on a signal must end it cleanly.
+  const signals = onSignals({
+    SIGTERM: () => stop(server, terminal),
+    SIGINT: () => stop(server, terminal),
+    SIGUSR1: () => terminal.say(`statistics ${JSON.stringify(nic.statistics())}`),
+  });
   try {
-    const server = openServer(nic, options, terminal);
+    server = openServer(nic, options);
     report(nic, server, terminal);
-    const signals = onSignals({
-      SIGTERM: () => stop(server, terminal),
-      SIGINT: () => stop(server, terminal),
-      SIGUSR1: () => terminal.say(`statistics ${JSON.stringify(nic.statistics())}`),
-    });
+    terminal.say(`${describeEndpoint(options.endpoint)}, backend ${options.backend.description}`);
     await server.closed;
-    signals.unsubscribe();
   } finally {
     await nic.close();
+    signals.unsubscribe();
   }
   if (options.stats) terminal.out(JSON.stringify(nic.statistics()));
 }
 
-function openServer(
-  nic: VhostNet,
-  { endpoint, backend, once }: NetOptions,
-  terminal: Terminal,
-): VhostUserServer {
-  const listens = endpoint.kind === 'listen';
-  const where: ServeOptions = listens ? { socketPath: endpoint.path, once } : { fd: endpoint.fd };
+function openServer(nic: VhostNet, { endpoint, once }: NetOptions): VhostUserServer {
   try {
-    const server = new VhostUserServer(nic, where);
-    const place = listens ? `listening on ${endpoint.path}` : `serving fd ${endpoint.fd}`;
-    terminal.say(`${place}, backend ${backend.description}`);
-    return server;
+    return new VhostUserServer(nic, serveOptions(endpoint, once));
   } catch (error) {
     throw error instanceof VhostError ? explainEndpoint(endpoint, error) : error;
   }
 }
 
+function serveOptions(endpoint: Endpoint, once: boolean): ServeOptions {
+  return endpoint.kind === 'listen' ? { socketPath: endpoint.path, once } : { fd: endpoint.fd };
+}
+
+function describeEndpoint(endpoint: Endpoint): string {
+  return endpoint.kind === 'listen' ? `listening on ${endpoint.path}` : `serving fd ${endpoint.fd}`;
+}
+
 function report(nic: VhostNet, server: VhostUserServer, { say }: Terminal): void {
-  server.connections$.subscribe(({ id, ended$ }) => {
-    say(`front-end ${id} connected`);
+  server.connections$.subscribe(({ id, pid, ended$ }) => {
+    say(`front-end ${id} connected (pid ${pid})`);
     ended$.subscribe({ complete: () => say(`front-end ${id} disconnected`) });
   });
   merge(server.errors$, nic.errors$)
@@ -70,10 +72,10 @@ function describe(fault: ProtocolFault | QueueFault): string {
   return `front-end ${fault.connection}${request}: ${fault.error.message}`;
 }
 
-function stop(server: VhostUserServer, terminal: Terminal): void {
+function stop(server: VhostUserServer | undefined, terminal: Terminal): void {
   setTimeout(() => {
     terminal.say('not everything could be released in time');
     process.exit(1);
   }, STOP_LIMIT).unref();
-  void server.close();
+  void server?.close();
 }

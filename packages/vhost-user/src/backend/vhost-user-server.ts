@@ -1,5 +1,5 @@
 import { VhostError, type VirtioDevice } from '@rxvhost/core';
-import { closeFd, fileStatus, setNonBlocking, UnixListener } from '@rxvhost/sys';
+import { closeFd, setNonBlocking, UnixListener, unixPeer } from '@rxvhost/sys';
 import {
   BehaviorSubject,
   lastValueFrom,
@@ -34,6 +34,8 @@ export type ServerState = 'listening' | 'connected' | 'closed';
 export interface Connection {
   /** Counts from 1. */
   readonly id: number;
+  /** Process at the other end, as `unixPeer` tells it. */
+  readonly pid: number;
   /** Completes when the connection has ended. */
   readonly ended$: Observable<void>;
 }
@@ -72,7 +74,7 @@ export class VhostUserServer {
    *
    * Throws what {@link UnixListener} throws for the path: `EADDRINUSE` when a live server has it,
    * `EEXIST` when something stands there that is no socket, `ENAMETOOLONG`, `EACCES`, `ENOENT`; for
-   * an `fd`: `EBADF`, and `ENOTSOCK` when it is no socket.
+   * an `fd` what `unixPeer` throws when it is no connected Unix stream socket.
    */
   constructor(
     readonly device: VirtioDevice,
@@ -80,8 +82,7 @@ export class VhostUserServer {
   ) {
     if ('fd' in options) {
       const { fd } = options;
-      if (fileStatus(fd).kind !== 'socket')
-        throw new VhostError('ENOTSOCK', `fd ${fd} is no socket`);
+      unixPeer(fd);
       setNonBlocking(fd);
       this.#once = true;
       // Not before whoever made the server could subscribe.
@@ -149,7 +150,7 @@ export class VhostUserServer {
       },
     });
     this.#state$.next('connected');
-    this.#connections$.next({ id: session.id, ended$: session.ended$ });
+    this.#connections$.next({ id: session.id, pid: unixPeer(fd), ended$: session.ended$ });
     try {
       this.device.setOwner();
       this.#owning = true;
