@@ -38,7 +38,7 @@ export function hostileAddress(memory: HostileMemory): fc.Arbitrary<bigint> {
     LAST_ADDRESS,
   );
   return fc.oneof(
-    { arbitrary: inside, weight: 8 },
+    { arbitrary: inside, weight: 32 },
     { arbitrary: border, weight: 3 },
     { arbitrary: edge, weight: 1 },
     { arbitrary: fc.bigInt({ min: 0n, max: LAST_ADDRESS }), weight: 1 },
@@ -47,7 +47,7 @@ export function hostileAddress(memory: HostileMemory): fc.Arbitrary<bigint> {
 
 /** Lengths: mostly of frames, often around the net header's, sometimes zero, huge or about to wrap. */
 export const hostileLength: fc.Arbitrary<number> = fc.oneof(
-  { arbitrary: fc.nat(2048), weight: 6 },
+  { arbitrary: fc.nat(2048), weight: 24 },
   { arbitrary: fc.constantFrom(0, 0, 1, 9, 10, 11, 12, 13, 16, 32), weight: 4 },
   {
     arbitrary: fc.constantFrom(0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_fff0, 0xffff_ffff),
@@ -69,14 +69,18 @@ function wildIndex(size: number): fc.Arbitrary<number> {
 /** A chain as an honest driver lays it out, but for where its buffers lie. */
 function hostileChain(memory: HostileMemory, purpose: RingPurpose): fc.Arbitrary<HostileChain> {
   const buffer = fc.tuple(hostileAddress(memory), hostileLength);
-  const table = fc.option(fc.nat(memory.tables.length), { nil: undefined, freq: 2 });
+  const table = fc.oneof(
+    { arbitrary: fc.constant(undefined), weight: 2 },
+    { arbitrary: fc.nat(memory.tables.length), weight: 1 },
+  );
   return fc
-    .tuple(fc.array(buffer, { minLength: 1, maxLength: 5 }), table, fc.nat(9))
-    .map(([buffers, table, readable]) => {
+    .tuple(fc.array(buffer, { minLength: 1, maxLength: 5 }), table, fc.nat(19))
+    .map(([buffers, table, oddity]) => {
       const write = purpose === 'receive';
-      const descriptors = buffers.map(([address, length], at): HostileDescriptor => {
-        // One chain in ten begins with a buffer of the other direction.
-        const writable = readable === 0 && at === 0 ? !write : write;
+      const descriptors = buffers.map(([address, wanted], at): HostileDescriptor => {
+        // One chain in twenty begins with a buffer of the other direction, one is all empty.
+        const writable = oddity === 0 && at === 0 ? !write : write;
+        const length = oddity === 1 ? 0 : wanted;
         const more = at + 1 < buffers.length ? DESCRIPTOR_NEXT : 0;
         const flags = (writable ? DESCRIPTOR_WRITE : 0) | more;
         return { address, length, flags, next: more === 0 ? 0 : at + 1 };
@@ -92,6 +96,13 @@ export function hostileSabotage(memory: HostileMemory, size: number): fc.Arbitra
     fc.record({ length: hostileLength }),
     fc.record({ flags: wildFlags }),
     fc.record({ next: wildIndex(size) }),
+    // What loops are made of; one of empty buffers meets no other limit than that on its length.
+    fc.record({ flags: fc.constantFrom(DESCRIPTOR_NEXT, 3), next: fc.nat(size - 1) }),
+    fc.record({
+      length: fc.constant(0),
+      flags: fc.constantFrom(DESCRIPTOR_NEXT, 3),
+      next: fc.nat(size - 1),
+    }),
   );
   const word = fc.nat(0xffff);
   const target = <const T extends string>(name: T) => fc.constant(name);
@@ -147,7 +158,7 @@ export function hostileRingState(
   return fc.record({
     start: fc.nat(size - 1),
     chains: fc.array(hostileChain(memory, purpose), { maxLength: 4 }),
-    before: fc.array(sabotage, { maxLength: 4 }),
+    before: fc.oneof(fc.constant([]), fc.array(sabotage, { maxLength: 4 })),
     during: fc.array(sabotage, { maxLength: 3 }),
   });
 }
