@@ -1,8 +1,16 @@
 /*
- * The least that a kick and its call can cost: two threads, each waiting in epoll for an eventfd,
- * wake one another in turn. Prints how long a round trip took, in nanoseconds, as one JSON object.
+ * How long does a kick take to become a call? Prints round trips in nanoseconds as one JSON object.
+ *
+ * Alone it measures the least that is possible: two threads, each waiting in epoll for an eventfd,
+ * wake one another in turn. With --guest the same client thread is the driver of a NIC that loops
+ * frames back: it inherits guest memory, the transmit queue's kick and the receive queue's call, and
+ * before each kick makes one more receive buffer and one more frame available. Every entry of both
+ * rings has been prepared, so that this takes two stores.
  *
  * usage: eventfd-pingpong [--seconds=N] [--cores=SERVER,CLIENT]
+ *                         [--guest=MEMORY,KICK,CALL,SIZE,TRANSMIT,RECEIVE]
+ * MEMORY, KICK and CALL are file descriptors, SIZE bytes of memory; TRANSMIT and RECEIVE are where in
+ * it the two available rings' indices stand.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -14,6 +22,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +30,8 @@ enum { MOST_SAMPLES = 1 << 24 };
 
 static int kick, call;
 static int server_core = 0, client_core = 1;
+/* The available rings' indices, with --guest. */
+static _Atomic uint16_t *transmit, *receive;
 
 static uint64_t nanoseconds_now(void)
 {
@@ -91,6 +102,24 @@ static void *serve(void *unused)
 	return NULL;
 }
 
+static void be_guest(const char *arguments)
+{
+	unsigned long size, transmit_at, receive_at;
+	int memory;
+
+	if (sscanf(arguments, "%d,%d,%d,%lu,%lu,%lu", &memory, &kick, &call, &size, &transmit_at,
+		   &receive_at) != 6) {
+		fprintf(stderr, "eventfd-pingpong: --guest=%s\n", arguments);
+		exit(2);
+	}
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+
+	if (base == MAP_FAILED)
+		fail("mmap");
+	transmit = (_Atomic uint16_t *)(base + transmit_at);
+	receive = (_Atomic uint16_t *)(base + receive_at);
+}
+
 static int compare(const void *left, const void *right)
 {
 	uint32_t a = *(const uint32_t *)left, b = *(const uint32_t *)right;
@@ -106,18 +135,24 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (strncmp(argv[i], "--seconds=", 10) == 0) {
 			seconds = atof(argv[i] + 10);
+		} else if (strncmp(argv[i], "--guest=", 8) == 0) {
+			be_guest(argv[i] + 8);
 		} else if (sscanf(argv[i], "--cores=%d,%d", &server_core, &client_core) != 2) {
 			fprintf(stderr, "usage: eventfd-pingpong [--seconds=N] [--cores=SERVER,CLIENT]\n");
 			return 2;
 		}
 	}
-	kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	uint32_t *samples = malloc(MOST_SAMPLES * sizeof(*samples));
-	if (kick < 0 || call < 0 || !samples)
+	if (!samples)
 		fail("set-up");
-	if ((errno = pthread_create(&server, NULL, serve, NULL)) != 0)
-		fail("thread");
+	if (!transmit) {
+		kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (kick < 0 || call < 0)
+			fail("eventfd");
+		if ((errno = pthread_create(&server, NULL, serve, NULL)) != 0)
+			fail("thread");
+	}
 
 	stay_on(client_core);
 	int poll = watch(call);
@@ -126,6 +161,10 @@ int main(int argc, char **argv)
 
 	do {
 		before = nanoseconds_now();
+		if (transmit) {
+			*receive += 1;
+			*transmit += 1;
+		}
 		notify(kick);
 		await(poll, call);
 		after = nanoseconds_now();

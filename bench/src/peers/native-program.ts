@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,6 +43,36 @@ export function eventfdRoundTrips(options: {
   const { seconds, serverCore, clientCore } = options;
   const cores = `--cores=${serverCore},${clientCore}`;
   return runNative('eventfd-pingpong', [], [`--seconds=${seconds}`, cores]) as RoundTrips;
+}
+
+/** The same C client as the driver of a NIC of ours that loops frames back. */
+export function guestRoundTrips(options: {
+  readonly seconds: number;
+  readonly clientCore: number;
+  /** Open files: guest memory, the transmit queue's kick, the receive queue's call. */
+  readonly fds: readonly [memory: number, kick: number, call: number];
+  readonly memorySize: number;
+  /** Offsets in memory of the two available rings' indices. */
+  readonly transmitIndex: number;
+  readonly receiveIndex: number;
+}): Promise<RoundTrips> {
+  const { seconds, clientCore, fds, memorySize, transmitIndex, receiveIndex } = options;
+  const guest = `--guest=3,4,5,${memorySize},${transmitIndex},${receiveIndex}`;
+  const cores = `--cores=${clientCore},${clientCore}`;
+  const child = spawn(nativeProgram('eventfd-pingpong'), [`--seconds=${seconds}`, cores, guest], {
+    stdio: ['ignore', 'pipe', 'inherit', ...fds],
+  });
+  let output = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    output += chunk.toString();
+  });
+  return new Promise((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code) => {
+      if (code === 0) resolve(JSON.parse(output) as RoundTrips);
+      else reject(new Error(`eventfd-pingpong ended with ${code}`));
+    });
+  });
 }
 
 /**

@@ -1,3 +1,4 @@
+import { viewOf } from '../memory/copy-bytes.js';
 import type { PacketBatch } from '../virtqueue/packet-batch.js';
 
 /**
@@ -32,11 +33,12 @@ export interface FrameCopier {
 /** {@link FrameCopier} in plain TypeScript. */
 export class PlainCopier implements FrameCopier {
   gather(batch: PacketBatch, first: number, target: Uint8Array, at: number): number {
+    const view = viewOf(target);
     let to = at;
     for (let frame = first; frame < batch.count; frame += 1) {
       const length = batch.frameLength(frame);
       if (to + length > target.length) return frame - first;
-      batch.copyFrame(frame, target, to);
+      batch.copyFrame(frame, view, to);
       batch.results[frame] = length;
       to += length;
     }

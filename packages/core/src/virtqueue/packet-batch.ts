@@ -1,3 +1,4 @@
+import { copyBytes, viewOf } from '../memory/copy-bytes.js';
 import { SegmentList } from '../memory/segment-list.js';
 import { WindowTable } from '../memory/window-table.js';
 
@@ -90,17 +91,20 @@ export class PacketBatch {
    * Copies transmit frame `index` into `target` at `at`; for backends in plain TypeScript.
    * Returns the bytes copied: the whole frame, or fewer where `target` ends first.
    */
-  copyFrame(index: number, target: Uint8Array, at = 0): number {
+  copyFrame(index: number, target: Uint8Array | DataView, at = 0): number {
+    const view = target instanceof DataView ? target : viewOf(target);
+    const { window, offset, length } = this.segments;
     let skip = this.skip;
     let to = at;
     const end = this.firstSegment[index + 1] as number;
-    for (let s = this.firstSegment[index] as number; s < end && to < target.length; s += 1) {
-      const piece = this.segments.bytes(s, this.windows);
-      const from = Math.min(skip, piece.length);
+    for (let s = this.firstSegment[index] as number; s < end && to < view.byteLength; s += 1) {
+      const all = length[s] as number;
+      const from = Math.min(skip, all);
       skip -= from;
-      const length = Math.min(piece.length - from, target.length - to);
-      target.set(piece.subarray(from, from + length), to);
-      to += length;
+      const bytes = Math.min(all - from, view.byteLength - to);
+      const source = this.windows.view(window[s] as number);
+      copyBytes(source, (offset[s] as number) + from, view, to, bytes);
+      to += bytes;
     }
     return to - at;
   }
@@ -124,24 +128,26 @@ export class PacketBatch {
       room += (this.lengths[first + chains] as number) - (chains === 0 ? this.skip : 0);
       chains += 1;
     }
-    this.#scatter(frame, first, chains);
+    this.#scatter(viewOf(frame), first, chains);
     this.frameLengths[this.frameCount] = frame.length;
     this.frameChains[this.frameCount] = chains;
     this.frameCount += 1;
     return 'delivered';
   }
 
-  #scatter(frame: Uint8Array, first: number, chains: number): void {
+  #scatter(frame: DataView, first: number, chains: number): void {
     let skip = this.skip;
     let done = 0;
     const end = this.firstSegment[first + chains] as number;
-    for (let s = this.firstSegment[first] as number; s < end && done < frame.length; s += 1) {
-      const piece = this.segments.bytes(s, this.windows);
-      const from = Math.min(skip, piece.length);
+    const { window, offset, length } = this.segments;
+    for (let s = this.firstSegment[first] as number; s < end && done < frame.byteLength; s += 1) {
+      const all = length[s] as number;
+      const from = Math.min(skip, all);
       skip -= from;
-      const length = Math.min(piece.length - from, frame.length - done);
-      piece.set(frame.subarray(done, done + length), from);
-      done += length;
+      const bytes = Math.min(all - from, frame.byteLength - done);
+      const target = this.windows.view(window[s] as number);
+      copyBytes(frame, done, target, (offset[s] as number) + from, bytes);
+      done += bytes;
     }
   }
 }

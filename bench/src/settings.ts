@@ -1,0 +1,19 @@
+/** What a benchmark run was asked for. */
+export interface Settings {
+  /** Seconds of each measurement. */
+  readonly seconds: number;
+  /** Measurements of each thing; the table shows medians. */
+  readonly rounds: number;
+  /** A folder for CPU profiles of our server; undefined for none. */
+  readonly profile: string | undefined;
+  /** A folder for sockets. */
+  readonly folder: string;
+}
+
+/** Processor of the server under test, and of its client. */
+export const SERVER_CORE = 0;
+export const CLIENT_CORE = 1;
+/** Microseconds: long enough that a server under load never sleeps, as its polling peers never do. */
+export const BUSY_POLL = 10_000;
+/** Seconds that do not count: DPDK's start-up, V8's warm-up. */
+export const WARM_UP = 1;
