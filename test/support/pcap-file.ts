@@ -1,11 +1,12 @@
 /**
- * Frames in a pcap file (libpcap's classic format, little-endian, microseconds): how frames go into
+ * Frames in a pcap file (libpcap's classic format, little-endian): how frames go into
  * testpmd and come out of it again. A header of 24 bytes, then for each frame a header of 16 bytes
  * with time, stored length and original length.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const MAGIC = 0xa1b2c3d4;
+const MAGIC_NANOSECONDS = 0xa1b23c4d;
 const FILE_HEADER_SIZE = 24;
 const RECORD_HEADER_SIZE = 16;
 const LINK_TYPE_ETHERNET = 1;
@@ -28,7 +29,9 @@ export function writePcap(path: string, frames: readonly Uint8Array[]): void {
 
 export function readPcap(path: string): Buffer[] {
   const file = readFileSync(path);
-  if (file.readUInt32LE(0) !== MAGIC) throw new Error(`${path} is not a little-endian pcap file`);
+  if (![MAGIC, MAGIC_NANOSECONDS].includes(file.readUInt32LE(0))) {
+    throw new Error(`${path} is not a little-endian pcap file`);
+  }
   const frames: Buffer[] = [];
   for (let offset = FILE_HEADER_SIZE; offset < file.length; ) {
     const length = file.readUInt32LE(offset + 8);

@@ -1,5 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { NetStatistics } from '@rxvhost/core';
 import { type ExitStatus, PeerProcess } from './peer-process.js';
 import { repositoryRoot } from './requirements.js';
@@ -81,6 +83,16 @@ export class Server {
       fds: readdirSync(join(process, 'fd')).length,
       memoryMappings: maps.filter((line) => line.includes('/memfd:')).length,
     };
+  }
+
+  /** What the process holds, as soon as that is `expected`, or else after two seconds. */
+  async heldResourcesOnce(expected: HeldResources): Promise<HeldResources> {
+    const end = performance.now() + 2000;
+    for (;;) {
+      const held = this.heldResources();
+      if (isDeepStrictEqual(held, expected) || performance.now() > end) return held;
+      await delay(20);
+    }
   }
 
   /** Asks the server to end. */
