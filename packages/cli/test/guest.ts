@@ -1,6 +1,6 @@
 import { DRIVER_FEATURES, GuestMemoryArena, GuestNic } from '@rxvhost/guest';
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
-import { VhostUserFrontend } from '@rxvhost/vhost-user';
+import type { VhostUserFrontend } from '@rxvhost/vhost-user';
 
 const MEMORY_SIZE = 2 * 1024 * 1024;
 const GUEST_ADDRESS = 0;

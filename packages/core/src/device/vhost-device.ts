@@ -16,11 +16,14 @@ import { WorkQueue } from './work-queue.js';
 /** A device's life: nobody's, somebody's, with a queue that runs, gone. */
 export type DeviceState = 'unowned' | 'owned' | 'running' | 'closed';
 
+/** Regions in one memory table of the request interface (seed A5). */
+const MAX_TABLE_REGIONS = 64;
+
 /** What every device is made with. */
 export interface VhostDeviceOptions {
   /** Largest queue size taken: a power of two up to 32768. */
   readonly maxQueueSize?: number;
-  /** Guest memory to use; one of the device's own, of at most 64 regions, when left out. */
+  /** Guest memory to use; one of the device's own when left out. */
   readonly memory?: GuestMemory;
   /** What the device's virtqueues are made by; split rings when left out. */
   readonly virtqueues?: VirtqueueFactory;
@@ -136,7 +139,12 @@ export abstract class VhostDevice implements VirtioDevice {
     if (request.padding !== 0 || request.regions.some(({ padding }) => padding !== 0)) {
       throw new VhostError('EOPNOTSUPP', 'memory table: its padding is not zero');
     }
-    this.memory.checkCount(request.regions.length);
+    if (request.regions.length > MAX_TABLE_REGIONS) {
+      throw new VhostError(
+        'E2BIG',
+        `memory table: ${request.regions.length} regions, at most ${MAX_TABLE_REGIONS} are taken`,
+      );
+    }
     this.setMemoryRegions(this.userMemory.resolve(request.regions));
   }
 

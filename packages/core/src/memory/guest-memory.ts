@@ -3,8 +3,8 @@ import type { MemoryMapping } from './mapping.js';
 import type { MemoryRegion } from './memory-region.js';
 import { MemoryTable } from './memory-table.js';
 
-/** Regions in one table of the kernel's vhost (seed A5). */
-export const DEFAULT_MAX_REGIONS = 64;
+/** Regions that a device's memory may have: as many as QEMU with KVM, the largest asker, can use. */
+export const DEFAULT_MAX_REGIONS = 509;
 
 /**
  * A device's guest memory: the current {@link MemoryTable} and the mappings behind it. Each mapping
@@ -32,23 +32,18 @@ export class GuestMemory {
   replace(regions: readonly MemoryRegion[]): void {
     const old = this.#table;
     try {
-      this.checkCount(regions.length);
+      if (regions.length > this.maxRegions) {
+        throw new VhostError(
+          'E2BIG',
+          `${regions.length} memory regions, at most ${this.maxRegions} are taken`,
+        );
+      }
       this.#table = this.#newTable(regions);
     } catch (error) {
       this.#releaseUnused(regions);
       throw error;
     }
     old.release();
-  }
-
-  /** Throws `E2BIG` for more regions than one table may have. */
-  checkCount(count: number): void {
-    if (count > this.maxRegions) {
-      throw new VhostError(
-        'E2BIG',
-        `${count} memory regions, at most ${this.maxRegions} are taken`,
-      );
-    }
   }
 
   /** One region more. Ownership and errors as {@link replace}. */

@@ -1,5 +1,5 @@
 import { EventLoopTurns, type TurnScheduler, VhostError } from '@rxvhost/core';
-import { Observable, Subject, type Subscription } from 'rxjs';
+import { type Observable, Subject, type Subscription } from 'rxjs';
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
 import { BufferList } from '../queue/buffer-list.js';
 import { NO_CHAIN } from '../queue/driver-queue.js';
