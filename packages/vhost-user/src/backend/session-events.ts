@@ -2,7 +2,7 @@ import type { VhostError } from '@rxvhost/core';
 
 /** Something that a front-end did wrong, or that we could not do for it. */
 export interface ProtocolFault {
-  /** Number of the connection, from 1. */
+  /** Number of the connection, from 1; 0 where it is about accepting connections. */
   readonly connection: number;
   /** The request, as the specification spells it, or its number; absent when it was none. */
   readonly request?: string;

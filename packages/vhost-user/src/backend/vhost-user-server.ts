@@ -90,6 +90,9 @@ export class VhostUserServer {
     } else {
       this.#once = options.once ?? false;
       this.#listener = new UnixListener(options.socketPath);
+      this.#listener.errors$.subscribe((error) => {
+        this.#report(0, error, 'front-ends have to wait');
+      });
       this.#acceptNext();
     }
   }
@@ -125,9 +128,13 @@ export class VhostUserServer {
   }
 
   #acceptNext(): void {
-    this.#accepting = this.#listener?.connections$
-      .pipe(take(1))
-      .subscribe((fd) => this.#connect(fd));
+    this.#accepting = this.#listener?.connections$.pipe(take(1)).subscribe({
+      next: (fd) => this.#connect(fd),
+      error: (error: unknown) => {
+        this.#report(0, error, 'no more front-ends can be accepted');
+        void this.close();
+      },
+    });
   }
 
   #connect(fd: number): void {
@@ -155,7 +162,7 @@ export class VhostUserServer {
       this.device.setOwner();
       this.#owning = true;
     } catch (error) {
-      this.#report(session, error, 'the device has another owner');
+      this.#report(session.id, error, 'the device has another owner');
       session.end();
       return;
     }
@@ -164,14 +171,13 @@ export class VhostUserServer {
 
   async #afterSession(session: BackendSession): Promise<void> {
     this.#session = undefined;
-    if (this.#owning) {
-      this.#owning = false;
-      try {
-        await this.device.reset();
-      } catch (error) {
-        this.#report(session, error, 'the device could not be reset');
-      }
+    try {
+      if (this.#owning) await this.device.reset();
+      else await undefined; // not the next one from within the acceptance of this one
+    } catch (error) {
+      this.#report(session.id, error, 'the device could not be reset');
     }
+    this.#owning = false;
     if (this.#closing !== undefined) return;
     if (this.#once) {
       void this.close();
@@ -181,10 +187,10 @@ export class VhostUserServer {
     this.#acceptNext();
   }
 
-  #report(session: BackendSession, cause: unknown, message: string): void {
+  #report(connection: number, cause: unknown, message: string): void {
     const code = cause instanceof VhostError ? cause.code : 'EIO';
     const error = new VhostError(code, message, { cause });
-    this.#errors$.next({ connection: session.id, error });
+    this.#errors$.next({ connection, error });
   }
 }
 

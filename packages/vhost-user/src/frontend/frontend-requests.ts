@@ -1,0 +1,54 @@
+import type { VringAddresses } from '@rxvhost/core';
+
+/** A message put together by hand. */
+export interface RawRequest {
+  readonly request: number;
+  /** Version 1 and no flags by default. */
+  readonly flags?: number;
+  readonly payload?: Uint8Array;
+  readonly fds?: readonly number[];
+  /** Whether the back-end will answer. */
+  readonly expectReply: boolean;
+}
+
+/** What to accept of what a back-end offers. */
+export interface HandshakeOptions {
+  /** Virtio features wanted; those not offered are left out. */
+  readonly features: bigint;
+  /** Protocol features wanted; all that this client knows by default. */
+  readonly protocolFeatures?: bigint;
+}
+
+/** What both sides agreed on. */
+export interface Agreement {
+  readonly offeredFeatures: bigint;
+  readonly features: bigint;
+  readonly protocolFeatures: bigint;
+  /** Queue pairs of a NIC, queues of other devices; undefined without MQ. */
+  readonly queues: number | undefined;
+}
+
+/** A piece of a file that becomes guest memory. */
+export interface SharedRegion {
+  readonly guestAddress: number;
+  readonly userAddress: number;
+  readonly size: number;
+  /** A memfd or another file of shared memory; the caller keeps it. */
+  readonly fd: number;
+  /** Where in the file the region begins, in bytes, a multiple of 4096; 0 by default. */
+  readonly offset?: number;
+}
+
+/** Everything that starts a queue. Event descriptors stay the caller's. */
+export interface QueueSetup {
+  /** Entries, a power of two for a split ring. */
+  readonly size: number;
+  /** The next available index; 0 by default. */
+  readonly base?: number;
+  readonly addresses: VringAddresses;
+  /** Raised by the guest; undefined makes the back-end poll. */
+  readonly kick: { readonly fd: number } | undefined;
+  /** Raised by the device; undefined makes the guest poll. */
+  readonly call: { readonly fd: number } | undefined;
+  readonly error?: { readonly fd: number };
+}
