@@ -4,6 +4,7 @@ export * from './backend/link.js';
 export * from './backend/local-readiness.js';
 export * from './backend/null-socket.js';
 export * from './backend/packet-socket.js';
+export * from './backend/zero-copy.js';
 export * from './container/core-module.js';
 export * from './container/tokens.js';
 export * from './device/features.js';

@@ -1,5 +1,6 @@
 import type { Observable } from 'rxjs';
 import type { PacketBatch } from '../virtqueue/packet-batch.js';
+import type { ZeroCopySender } from './zero-copy.js';
 
 /**
  * What a NIC's queue pair is attached to: anything that takes and gives Ethernet frames in batches.
@@ -51,6 +52,9 @@ export interface PacketSocket {
    * the device then waits for `writable$` early, by the thresholds of seed C4.
    */
   sendBufferFill?(): number;
+
+  /** Present on sockets that can send by reference and complete later. */
+  readonly zeroCopy?: ZeroCopySender;
 
   /** Releases everything the socket owns, once; later calls do nothing. Ends both observables. */
   close(): void;
