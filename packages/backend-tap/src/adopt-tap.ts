@@ -37,7 +37,8 @@ export function adoptTap(fd: number): TapSocket {
   }
   setNonBlocking(fd);
   const vnetHeader = (flags & TUN_FLAGS.IFF_VNET_HDR) !== 0;
-  return new TapSocket({ fd, ifname, vnetHeader, temporary: false });
+  const multiQueue = (flags & TUN_FLAGS.IFF_MULTI_QUEUE) !== 0;
+  return new TapSocket({ fd, ifname, vnetHeader, multiQueue, temporary: false });
 }
 
 /**

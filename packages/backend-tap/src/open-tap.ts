@@ -7,6 +7,7 @@ import {
   openTap as tunOpen,
 } from '@rxvhost/sys';
 import { checkInterfaceName } from './interface-name.js';
+import { TapOffloads } from './tap-offloads.js';
 import { TapSocket } from './tap-socket.js';
 
 /** Which tap to open, and how. */
@@ -17,6 +18,15 @@ export interface TapOptions {
   readonly up?: boolean;
 }
 
+/** Which tap to open, with how many queues. */
+export interface TapQueuesOptions extends TapOptions {
+  /** 1 … 256; the kernel spreads flows over them. */
+  readonly queues: number;
+}
+
+/** What the kernel gives one tap (`MAX_TAP_QUEUES`). */
+const MAX_QUEUES = 256;
+
 /**
  * Opens the tap `ifname`, made if there is none, and brings it up. One that was made here goes on
  * `close` (the kernel sees to it, whatever becomes of the process); one that existed stays.
@@ -25,34 +35,91 @@ export interface TapOptions {
  * tap, `EPERM` or `EACCES` without the permission, `EBUSY` while another process has the tap,
  * `ENOENT`, `ENODEV` or `ENXIO` without the tun driver. Messages say what to do.
  */
-export function openTap({ ifname, up = true }: TapOptions): TapSocket {
+export function openTap(options: TapOptions): TapSocket {
+  const [tap] = open(options, 1, attachOne);
+  return tap;
+}
+
+/**
+ * Opens the tap as {@link openTap} does, with several queues: one socket for each, for as many queue
+ * pairs of a NIC. A NIC steers frames only to the queues of the pairs that its guest uses. A tap
+ * that existed must have been made for several queues (`ip tuntap add … multi_queue`).
+ */
+export function openTapQueues(options: TapQueuesOptions): [TapSocket, ...TapSocket[]] {
+  const { queues } = options;
+  if (!Number.isInteger(queues) || queues < 1 || queues > MAX_QUEUES) {
+    throw new VhostError('EINVAL', `a tap has 1 … ${MAX_QUEUES} queues, not ${queues}`);
+  }
+  return open(options, queues, queues === 1 ? attachOne : attachOneOfMany);
+}
+
+/** An open queue of a tap. */
+interface Queue {
+  readonly fd: number;
+  readonly multiQueue: boolean;
+}
+
+function open(
+  { ifname, up = true }: TapOptions,
+  count: number,
+  attach: (ifname: string, existed: boolean) => Queue,
+): [TapSocket, ...TapSocket[]] {
   checkInterfaceName(ifname);
   const existed = interfaceExists(ifname);
-  const fd = attach(ifname, existed);
+  const queues: [Queue, ...Queue[]] = [attach(ifname, existed)];
+  const sockets: TapSocket[] = [];
   try {
+    while (queues.length < count) queues.push(attach(ifname, existed));
     if (up && !interfaceIsUp(ifname)) bringUp(ifname);
-    return new TapSocket({ fd, ifname, vnetHeader: true, temporary: !existed });
+    const offloads = new TapOffloads(queues[0].fd);
+    const describe = (queue: Queue) => ({
+      ...queue,
+      ...{ ifname, vnetHeader: true, temporary: !existed, offloads },
+    });
+    const [first, ...others] = queues;
+    const firstSocket = new TapSocket(describe(first));
+    sockets.push(firstSocket);
+    for (const queue of others) sockets.push(new TapSocket(describe(queue)));
+    return [firstSocket, ...sockets.slice(1)];
   } catch (error) {
-    closeFd(fd);
+    for (const socket of sockets) socket.close();
+    for (const { fd } of queues.slice(sockets.length)) closeFd(fd);
     throw error;
   }
 }
 
-function attach(ifname: string, existed: boolean): number {
+function attachOne(ifname: string, existed: boolean): Queue {
   try {
-    return tunOpen(ifname, { vnetHeader: true }).fd;
+    return { fd: tunOpen(ifname, { vnetHeader: true }).fd, multiQueue: false };
   } catch (error) {
     if (!(error instanceof VhostError)) throw error;
     // A tap that was made for several queues does not open as one without.
-    const multiQueue = existed && error.code === 'EINVAL' ? openOneOfMany(ifname) : undefined;
+    const multiQueue = existed && error.code === 'EINVAL' ? tryOneOfMany(ifname) : undefined;
     if (multiQueue !== undefined) return multiQueue;
     throw explain(error, ifname, existed);
   }
 }
 
-function openOneOfMany(ifname: string): number | undefined {
+function attachOneOfMany(ifname: string, existed: boolean): Queue {
   try {
-    return tunOpen(ifname, { vnetHeader: true, multiQueue: true }).fd;
+    return { fd: tunOpen(ifname, { vnetHeader: true, multiQueue: true }).fd, multiQueue: true };
+  } catch (error) {
+    if (!(error instanceof VhostError)) throw error;
+    if (existed && error.code === 'EINVAL') {
+      throw new VhostError(
+        'EINVAL',
+        `interface ${ifname} exists and is no tap for several queues: ` +
+          `make it with sudo ip tuntap add dev ${ifname} mode tap multi_queue, or name another one`,
+        { cause: error },
+      );
+    }
+    throw explain(error, ifname, existed);
+  }
+}
+
+function tryOneOfMany(ifname: string): Queue | undefined {
+  try {
+    return { fd: tunOpen(ifname, { vnetHeader: true, multiQueue: true }).fd, multiQueue: true };
   } catch (error) {
     if (error instanceof VhostError && error.code === 'EINVAL') return undefined;
     throw error;

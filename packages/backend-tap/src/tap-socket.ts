@@ -7,17 +7,24 @@
  * which frames may be unfinished (checksum to fill in, large segment to cut up), as the virtio-net
  * header in front of them tells.
  */
-import { type PacketBatch, type PacketSocket, VhostError } from '@rxvhost/core';
 import {
+  type PacketBatch,
+  type PacketSocket,
+  type SocketOffloads,
+  VhostError,
+} from '@rxvhost/core';
+import {
+  attachQueue,
   closeFd,
+  detachQueue,
   FdPoll,
   readFrames,
-  setOffload,
   setVnetHeaderSize,
   vnetHeaderSize,
   writeFrames,
 } from '@rxvhost/sys';
 import { merge, type Observable, Subject } from 'rxjs';
+import { TapOffloads } from './tap-offloads.js';
 
 /** What is known of a tap when a {@link TapSocket} takes it over. */
 export interface TapDescription {
@@ -28,10 +35,12 @@ export interface TapDescription {
   readonly vnetHeader: boolean;
   /** Whether the interface goes when the fd is closed. */
   readonly temporary: boolean;
+  /** Whether it is one queue of several (`IFF_MULTI_QUEUE`). */
+  readonly multiQueue: boolean;
+  /** What the queues of one interface share; made when left out. */
+  readonly offloads?: TapOffloads;
 }
 
-/** No offload: the kernel gives whole, checksummed frames of at most the MTU. */
-const NO_OFFLOADS = 0;
 /** The header of a modern guest; `setHeaderLength` changes it for a legacy one. */
 const INITIAL_HEADER = 12;
 
@@ -49,12 +58,17 @@ export class TapSocket implements PacketSocket {
   readonly writable$: Observable<void>;
   /** Absent on a tap without a header. Throws what the tap says. */
   readonly setHeaderLength?: (bytes: 10 | 12) => void;
+  /** Absent on a tap without a header. Until a driver accepts some, none is on. */
+  readonly offloads?: SocketOffloads;
+  /** Present on one queue of several: takes it off the interface's list of queues, and back. */
+  readonly setSteering?: (on: boolean) => void;
 
   readonly #fd: number;
   readonly #poll: FdPoll;
   readonly #failure = new Subject<never>();
+  readonly #interfaceOffloads: TapOffloads | undefined;
   #headerLength: 0 | 10 | 12 = 0;
-  #offloads = NO_OFFLOADS;
+  #steered = true;
   #failed = false;
   #closed = false;
 
@@ -62,16 +76,18 @@ export class TapSocket implements PacketSocket {
    * Takes over a tap that has been checked; from here on `close` closes its fd. If the tap refuses
    * a setting this throws, and the fd is still the caller's.
    */
-  constructor({ fd, ifname, vnetHeader, temporary }: TapDescription) {
+  constructor(description: TapDescription) {
+    const { fd, ifname, vnetHeader, temporary, multiQueue } = description;
     this.#fd = fd;
     this.ifname = ifname;
     this.temporary = temporary;
     if (vnetHeader) {
       this.setHeaderLength = (bytes) => this.#setHeaderLength(bytes);
       this.#setHeaderLength(INITIAL_HEADER);
-      // Whoever had the tap before may have switched some on that no guest has agreed to (T54).
-      this.setOffloads(NO_OFFLOADS);
+      this.#interfaceOffloads = description.offloads ?? new TapOffloads(fd);
+      this.offloads = this.#interfaceOffloads.forQueue(fd);
     }
+    if (multiQueue) this.setSteering = (on) => this.#setSteering(on);
     this.#poll = new FdPoll(fd);
     this.readable$ = merge(this.#poll.readable$, this.#failure);
     this.writable$ = merge(this.#poll.writable$, this.#failure);
@@ -81,15 +97,9 @@ export class TapSocket implements PacketSocket {
     return this.#headerLength;
   }
 
-  /** Which unfinished frames the tap may give: bits of `TUN_OFFLOADS`. */
-  get offloads(): number {
-    return this.#offloads;
-  }
-
-  /** Sets {@link offloads}. Throws `EINVAL` for bits that this kernel does not know. */
-  setOffloads(offloads: number): void {
-    setOffload(this.#fd, offloads);
-    this.#offloads = offloads;
+  /** Which unfinished frames the interface may give now: bits of `TUN_OFFLOADS`. */
+  get tunOffloads(): number {
+    return this.#interfaceOffloads?.current ?? 0;
   }
 
   send(batch: PacketBatch, first: number): number {
@@ -124,6 +134,18 @@ export class TapSocket implements PacketSocket {
       );
     }
     this.#headerLength = bytes;
+  }
+
+  /** Frames that wait in a queue when it is taken off the list are dropped by the kernel. */
+  #setSteering(on: boolean): void {
+    if (on === this.#steered || this.#closed) return;
+    try {
+      if (on) attachQueue(this.#fd);
+      else detachQueue(this.#fd);
+      this.#steered = on;
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   /** Reading will never work again. Says so in a later turn: the device is in the middle of one. */

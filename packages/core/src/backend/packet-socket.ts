@@ -1,6 +1,24 @@
 import type { Observable } from 'rxjs';
+import type { MemoryMapping } from '../memory/mapping.js';
 import type { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { ZeroCopySender } from './zero-copy.js';
+
+/**
+ * What a socket that carries the virtio-net header can honour in it (hazard T54): bits of
+ * `NET_FEATURE`. `CSUM` and `HOST_…`: such frames may be sent unfinished. `GUEST_…`: such frames may
+ * be received unfinished.
+ */
+export interface SocketOffloads {
+  /** What the socket can do at all; does not change. */
+  readonly supported: bigint;
+  /**
+   * The driver has accepted these offloads, some of {@link supported}: said when a queue of this
+   * socket's starts, and again with 0 when none runs any more. From now on `receive` gives no frame
+   * that asks for another `GUEST_…` offload; one that waited in the socket before may still come, the
+   * device sees to it. Must not throw.
+   */
+  accept(offloads: bigint): void;
+}
 
 /**
  * What a NIC's queue pair is attached to: anything that takes and gives Ethernet frames in batches.
@@ -52,6 +70,27 @@ export interface PacketSocket {
    * the device then waits for `writable$` early, by the thresholds of seed C4.
    */
   sendBufferFill?(): number;
+
+  /**
+   * Present on sockets that carry the virtio-net header and understand it. For one without, the
+   * device finishes every frame in software before `send` and lets none through that is unfinished
+   * after `receive` (hazard T55).
+   */
+  readonly offloads?: SocketOffloads;
+
+  /**
+   * Memory for frames that the device makes itself, for sockets that send by native code: `send` is
+   * given batches in it as well. The device releases it. Left out: an `ArrayBuffer` will do.
+   * @param bytes - 1 to 16 MiB
+   */
+  allocate?(bytes: number): MemoryMapping;
+
+  /**
+   * For one socket of several on the same interface: whether frames may be steered to this one. The
+   * device says no while the guest does not use the queue pair, so that nothing waits there for ever
+   * (hazard T58). Must not throw.
+   */
+  setSteering?(on: boolean): void;
 
   /** Present on sockets that can send by reference and complete later. */
   readonly zeroCopy?: ZeroCopySender;

@@ -22,4 +22,7 @@ export const NET_FEATURE = {
    * request interface; the guest never sees it.
    */
   VHOST_NET_HEADER: 1n << 27n,
+  GUEST_USO4: 1n << 54n,
+  GUEST_USO6: 1n << 55n,
+  HOST_USO: 1n << 56n,
 } as const;

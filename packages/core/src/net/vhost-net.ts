@@ -12,15 +12,22 @@ import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
 import type { NetQueue, QueueAttachment } from './net-queue.js';
 import type { NetStatistics } from './net-statistics.js';
+import {
+  effectiveOffloads,
+  type OffloadSwitches,
+  offeredOffloads,
+} from './offload/offload-features.js';
 import { ReceiveQueue } from './receive-queue.js';
 import { TransmitQueue } from './transmit-queue.js';
 
 const STATISTICS_PERIOD = 1000;
 const DISCARD = new NullSocket();
+/** The most queue pairs of one NIC. */
+export const MAX_QUEUE_PAIRS = 16;
 
 /** How a NIC is made. */
 export interface VhostNetOptions extends VhostDeviceOptions {
-  /** What queue pair `k` is attached to when a transport runs it; one entry for each pair. */
+  /** What queue pair `k` is attached to when a transport runs it; one entry for each pair, 1 … 16. */
   readonly backends?: PacketSocket | readonly PacketSocket[];
   /** Asked by {@link VhostNet.setBackend} when it is given an fd. */
   readonly providers?: BackendChain;
@@ -28,6 +35,8 @@ export interface VhostNetOptions extends VhostDeviceOptions {
   readonly mac?: Uint8Array;
   /** Largest packet without its Ethernet header, 68 … 65535. Left out: the guest's default. */
   readonly mtu?: number;
+  /** Checksum and segmentation offloads to offer or not; see {@link OffloadSwitches}. */
+  readonly offloads?: OffloadSwitches;
   /** Microseconds to look at an empty ring before asking for a kick (seed C14); 0 unless set. */
   readonly busyPoll?: number;
 }
@@ -54,9 +63,13 @@ export class VhostNet extends VhostDevice {
   /** Backends made from an fd, by queue: ours to close when they are replaced. */
   readonly #opened = new Map<number, PacketSocket>();
 
+  /** Throws `EINVAL` for more than {@link MAX_QUEUE_PAIRS} backends and for options out of range. */
   constructor(options: VhostNetOptions = {}) {
     const backends = [options.backends ?? []].flat();
     const pairs = Math.max(1, backends.length);
+    if (pairs > MAX_QUEUE_PAIRS) {
+      throw new VhostError('EINVAL', `${pairs} queue pairs, a NIC has at most ${MAX_QUEUE_PAIRS}`);
+    }
     super(2 * pairs, options);
     this.#backends = backends;
     this.#providers = options.providers;
@@ -64,8 +77,9 @@ export class VhostNet extends VhostDevice {
     this.config = new NetConfigSpace(options.mac, pairs, options.mtu);
     this.offeredFeatures =
       COMMON_FEATURES |
-      NET_FEATURE.STATUS |
       NET_FEATURE.VHOST_NET_HEADER |
+      offeredOffloads(options.offloads ?? {}, backends) |
+      (pairs > 1 ? NET_FEATURE.MQ | NET_FEATURE.CTRL_VQ : 0n) |
       (options.mac === undefined ? 0n : NET_FEATURE.MAC) |
       (options.mtu === undefined ? 0n : NET_FEATURE.MTU);
     this.#queues = this.vrings.map((vring) => {
@@ -77,6 +91,7 @@ export class VhostNet extends VhostDevice {
       };
       return vring.index % 2 === 0 ? new ReceiveQueue(context) : new TransmitQueue(context);
     });
+    for (const backend of backends) backend.setSteering?.(false);
   }
 
   /**
@@ -182,16 +197,32 @@ export class VhostNet extends VhostDevice {
     const attachment: QueueAttachment = { socket, headerLength, ownHeader, discarding };
     vring.checkAccess();
     if (!ownHeader) socket.setHeaderLength?.(headerLength);
+    const before = queue.attachment?.socket;
     queue.stop();
     vring.attach(this.ringFeatures);
     queue.start(attachment);
+    if (before !== undefined && before !== socket) this.#tellBackend(before);
+    this.#tellBackend(socket);
     this.#showState();
   }
 
   #stop(vring: Vring, queue: NetQueue): void {
+    const socket = queue.attachment?.socket;
     queue.stop();
     vring.detach();
+    if (socket !== undefined) this.#tellBackend(socket);
     this.#showState();
+  }
+
+  /** Tells a backend what the driver has accepted, and whether frames may come its way (T54, T58). */
+  #tellBackend(socket: PacketSocket): void {
+    const users = this.#queues.filter(({ attachment }) => attachment?.socket === socket);
+    const { offloads } = socket;
+    if (offloads !== undefined) {
+      const accepted = users.length === 0 ? 0n : effectiveOffloads(this.features);
+      offloads.accept(accepted & offloads.supported);
+    }
+    socket.setSteering?.(users.some(({ counters }) => counters.direction === 'receive'));
   }
 
   #showState(): void {
