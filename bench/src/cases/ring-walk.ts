@@ -68,7 +68,7 @@ function walker(table: MemoryTable, view: DataView, copier: FrameCopier | undefi
         Atomics.add(available, AVAILABLE / 2 + 1, SIZE);
         const taken = queue.takeReadable(batch, SIZE, HEADER, HEADER);
         copier?.gather(batch, 0, target, 0);
-        queue.completeReadable(batch, taken);
+        queue.completeReadable(batch.heads, 0, taken);
         queue.takeCallWanted();
         frames += taken;
       }

@@ -345,7 +345,7 @@ t.test('A11 T06 attaching clears used.flags and takes the used index from memory
   t.equal(ring.usedFlags, 0);
   const batch = new PacketBatch();
   transmit(queue, batch);
-  queue.completeReadable(batch, 1);
+  queue.completeReadable(batch.heads, 0, 1);
   t.equal(ring.usedIndex, 42);
   t.same(ring.used(41), { id: 0, length: 0 });
 });
@@ -389,7 +389,7 @@ t.test(
             ring.usedEvent = event;
             ring.offer(...Array<number>(count).fill(0));
             transmit(queue, batch);
-            queue.completeReadable(batch, count);
+            queue.completeReadable(batch.heads, 0, count);
             // Spelled out: one of the entries just published has the number `event`.
             let passed = false;
             for (let n = 0; n < count; n += 1) passed ||= ((old + n) & 0xffff) === event;
@@ -424,14 +424,14 @@ t.test('T23 a queue goes on after its memory was replaced', async (t) => {
   ring.descriptor(0, { at: 0, length: 60 });
   ring.offer(0);
   transmit(queue, batch);
-  queue.completeReadable(batch, 1);
+  queue.completeReadable(batch.heads, 0, 1);
   const other = new RingMemory(8);
   other.bytes.set(ring.bytes);
   memory.replace([other.region]);
   queue.relocate(memory.table, other.addresses);
   other.offer(0);
   t.equal(transmit(queue, batch), 1);
-  queue.completeReadable(batch, 1);
+  queue.completeReadable(batch.heads, 0, 1);
   t.equal(other.usedIndex, 2);
   t.equal(ring.usedIndex, 1, 'the old memory is left alone');
 });

@@ -95,8 +95,10 @@ export abstract class VhostDevice implements VirtioDevice {
   protected abstract featuresChanged(): void;
   /** Lets queue `index` run, see {@link VirtioDevice.runQueue}; the owner has been checked. */
   protected abstract setQueueMode(index: number, mode: QueueMode): void;
-  /** Resolves when nothing of this device's is outstanding in any backend (C13). */
-  protected abstract drain(): Promise<void>;
+  /** See {@link VirtioDevice.queueSettled}. */
+  abstract queueSettled(index: number): Promise<void> | undefined;
+  /** Closes the backends that a front-end gave the device, as opposed to those it was made with. */
+  protected abstract forgetBackends(): void;
   /** Closes what the device's queues are attached to. */
   protected abstract closeBackends(): void;
 
@@ -222,9 +224,10 @@ export abstract class VhostDevice implements VirtioDevice {
   }
 
   async reset(): Promise<void> {
-    for (const vring of this.vrings) this.setQueueMode(vring.index, 'stopped');
-    await this.drain();
+    for (const { index } of this.vrings) this.setQueueMode(index, 'stopped');
+    await Promise.all(this.vrings.map(({ index }) => this.queueSettled(index)));
     await this.work.flush();
+    this.forgetBackends();
     for (const vring of this.vrings) vring.reset();
     this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
     this.#features = 0n;

@@ -80,8 +80,15 @@ export interface VirtioDevice {
    * Lets a queue run, run without effects (a stopped NIC queue takes and discards what the guest
    * sends, and gives it nothing), or stand still. Going to `running` looks at the ring once, kick
    * or no kick (T03, T04). `EFAULT` when the ring is not in accessible memory (A9, C9).
+   * A queue that stops with frames outstanding in a backend has its final base when it is
+   * {@link queueSettled}.
    */
   runQueue(index: number, mode: QueueMode): void;
+  /**
+   * Resolves when nothing of a stopped queue is outstanding in a backend any more, or was given up:
+   * its base is final and no used entry will follow (C13). Undefined when that is so already.
+   */
+  queueSettled(index: number): Promise<void> | undefined;
 
   /** Back to unowned, as after construction, at once; ready for the next front-end (T11). */
   reset(): Promise<void>;

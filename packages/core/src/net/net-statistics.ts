@@ -19,6 +19,11 @@ export interface QueueStatistics {
   drops: DropCounters;
   /** Transmit: frames of which the backend took only a part (C5). */
   shortWrites: number;
+  /** Transmit: frames that went out by reference, and those of them that failed (C11, C12). */
+  zeroCopy: number;
+  zeroCopyFailures: number;
+  /** Transmit: completions for frames that were not outstanding; ignored (C13). */
+  strayCompletions: number;
   /** Transmit: times that the backend was full and the queue waited for it (C4). */
   backPressure: number;
   /** Receive: times that the guest had no buffer to give (C6). */
@@ -52,6 +57,9 @@ export function newHandlerCounters(
     bytes: 0,
     drops: { refused: 0, disabled: 0, oversized: 0 },
     shortWrites: 0,
+    zeroCopy: 0,
+    zeroCopyFailures: 0,
+    strayCompletions: 0,
     backPressure: 0,
     starved: 0,
   };

@@ -30,6 +30,8 @@ export class ReceiveQueue implements NetQueue {
    * nothing, so the number follows the traffic.
    */
   #chains = FEWEST_CHAINS;
+  /** Chains that were there, but too few for the frame that waits. */
+  #tooFew = 0;
 
   constructor(private readonly context: NetQueueContext) {
     this.counters = newHandlerCounters(context.vring.index, 'receive');
@@ -47,6 +49,10 @@ export class ReceiveQueue implements NetQueue {
     this.attachment = undefined;
     this.#stopListening();
     this.context.work.cancel(this);
+  }
+
+  settled(): undefined {
+    return undefined;
   }
 
   kicked(): void {
@@ -72,7 +78,7 @@ export class ReceiveQueue implements NetQueue {
           else this.#listen(attachment.socket);
           return;
         case 'no buffers':
-          if (queue.enableNotifications()) {
+          if (queue.enableNotifications(this.#tooFew)) {
             queue.disableNotifications();
             break;
           }
@@ -94,12 +100,15 @@ export class ReceiveQueue implements NetQueue {
     const batch = this.#batch;
     const { socket, headerLength, ownHeader } = attachment;
     const limit = Math.min(this.#chains, this.#budget.packets);
+    this.#tooFew = 0;
     const taken = queue.takeWritable(batch, limit, headerLength, ownHeader ? headerLength : 0);
     if (taken === 0) {
       if (queue.fault === undefined) return 'no buffers';
       this.context.fail(queue.fault);
       return 'fault';
     }
+    batch.chainsPerFrame = attachment.mergeable ? batch.capacity : 1;
+    batch.largest = taken === Math.min(queue.size, batch.capacity);
     let filled: number;
     try {
       filled = socket.receive(batch);
@@ -111,11 +120,25 @@ export class ReceiveQueue implements NetQueue {
     queue.putBack(taken - filled);
     this.#adapt(taken, filled);
     this.#count(attachment);
-    if (batch.frameCount === 0) return batch.oversized === 0 ? 'no frames' : 'received';
+    if (batch.frameCount === 0) {
+      if (batch.oversized > 0) return 'received';
+      return batch.wantsMore ? this.#wantMore(taken, limit) : 'no frames';
+    }
     this.#idle.worked();
     writeReceiveHeaders(batch, headerLength, ownHeader);
     queue.completeWritable(batch);
     this.context.vring.callIfWanted();
+    return 'received';
+  }
+
+  /** A frame needs more chains than it was given: try with more, or wait until there are more. */
+  #wantMore(taken: number, limit: number): 'received' | 'no buffers' {
+    if (taken < limit) {
+      this.#tooFew = taken;
+      return 'no buffers';
+    }
+    this.#chains = this.#batch.capacity;
+    this.#budget.spend(1, 0);
     return 'received';
   }
 

@@ -6,7 +6,9 @@ import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { IdlePoll } from './idle-poll.js';
 import type { NetQueue, NetQueueContext, QueueAttachment } from './net-queue.js';
 import { type HandlerCounters, newHandlerCounters } from './net-statistics.js';
+import { CopyingPath, type TransmitPath } from './transmit-path.js';
 import { TurnBudget } from './turn-budget.js';
+import { ZeroCopyPath } from './zero-copy-path.js';
 
 /** Shares of a send buffer at which to wait for it: at once, before sleeping, no longer (C4). */
 const FULL = 1;
@@ -24,6 +26,9 @@ export class TransmitQueue implements NetQueue {
   readonly #batch = new PacketBatch();
   readonly #budget = new TurnBudget();
   readonly #idle: IdlePoll;
+  #path: TransmitPath | undefined;
+  /** Paths of sockets that were detached while frames were outstanding in them. */
+  #leaving: TransmitPath[] = [];
   #writable: Subscription | undefined;
   #faulted = false;
 
@@ -33,7 +38,11 @@ export class TransmitQueue implements NetQueue {
   }
 
   start(attachment: QueueAttachment): void {
-    this.stop();
+    if (this.#path?.socket !== attachment.socket) {
+      this.#leave();
+      this.#path = this.#pathTo(attachment.socket);
+    }
+    this.#stopWaiting();
     this.attachment = attachment;
     this.#faulted = false;
     this.context.work.queue(this);
@@ -42,7 +51,45 @@ export class TransmitQueue implements NetQueue {
   stop(): void {
     this.attachment = undefined;
     this.#stopWaiting();
-    this.context.work.cancel(this);
+    this.#leave();
+    this.#reap();
+    if (this.#leaving.length === 0) this.context.work.cancel(this);
+  }
+
+  settled(): Promise<void> | undefined {
+    if (this.#leaving.length === 0) return undefined;
+    return Promise.all(this.#leaving.map((path) => path.drain())).then(() => this.#reap());
+  }
+
+  #pathTo(socket: PacketSocket): TransmitPath {
+    const { zeroCopy } = socket;
+    if (zeroCopy === undefined || !this.context.zeroCopy) return new CopyingPath(socket);
+    const { capacity } = this.#batch;
+    return new ZeroCopyPath(socket, zeroCopy, this.context, this.counters, capacity, () =>
+      this.context.work.queue(this),
+    );
+  }
+
+  /** Sends nothing more on the path as it is; what is outstanding there is still published. */
+  #leave(): void {
+    const path = this.#path;
+    this.#path = undefined;
+    if (path?.drain() !== undefined || (path?.unpublished ?? 0) > 0) {
+      this.#leaving.push(path as TransmitPath);
+      this.context.work.queue(this);
+    }
+  }
+
+  /** Publishes what has completed on any path, in the order of each. */
+  #reap(): void {
+    const { queue } = this.context.vring;
+    if (queue === undefined) return;
+    let any = this.#path?.reap(queue) ?? false;
+    if (this.#leaving.length > 0) {
+      for (const path of this.#leaving) any = path.reap(queue) || any;
+      this.#leaving = this.#leaving.filter((path) => path.unpublished > 0);
+    }
+    if (any) this.context.vring.callIfWanted();
   }
 
   kicked(): void {
@@ -52,8 +99,11 @@ export class TransmitQueue implements NetQueue {
 
   run(): void {
     const { attachment, context } = this;
+    const path = this.#path;
     const { queue } = context.vring;
-    if (attachment === undefined || queue === undefined || this.#faulted) return;
+    this.#reap();
+    if (attachment === undefined || path === undefined || queue === undefined) return;
+    if (this.#faulted) return;
     const { socket } = attachment;
     const fill = socket.sendBufferFill?.() ?? 0;
     if (fill >= FULL) {
@@ -64,7 +114,7 @@ export class TransmitQueue implements NetQueue {
     queue.disableNotifications();
     this.#budget.begin(queue.walked);
     for (;;) {
-      const outcome = this.#sendSome(attachment, queue);
+      const outcome = this.#sendSome(attachment, path, queue);
       if (outcome === 'stop') return;
       if (outcome === 'empty') {
         if (this.#sleep(socket, queue)) return;
@@ -76,7 +126,11 @@ export class TransmitQueue implements NetQueue {
   }
 
   /** One batch from the ring to the socket. `'stop'`: nothing to do before somebody wakes us. */
-  #sendSome(attachment: QueueAttachment, queue: Virtqueue): 'sent' | 'empty' | 'stop' {
+  #sendSome(
+    attachment: QueueAttachment,
+    path: TransmitPath,
+    queue: Virtqueue,
+  ): 'sent' | 'empty' | 'stop' {
     const batch = this.#batch;
     const { socket, headerLength, ownHeader } = attachment;
     const skip = ownHeader ? headerLength : 0;
@@ -90,7 +144,7 @@ export class TransmitQueue implements NetQueue {
     this.#idle.worked();
     let sent: number;
     try {
-      sent = socket.send(batch, 0);
+      sent = path.send(queue, batch);
     } catch (error) {
       queue.putBack(taken);
       this.#faulted = true;
@@ -98,10 +152,10 @@ export class TransmitQueue implements NetQueue {
       return 'stop';
     }
     this.#count(attachment, sent);
-    queue.completeReadable(batch, sent);
     if (sent > 0) this.context.vring.callIfWanted();
     if (sent === taken) return 'sent';
     queue.putBack(taken - sent);
+    if (path.waitsForCompletions) return 'stop';
     this.counters.backPressure += 1;
     this.#waitForRoom(socket);
     return 'stop';

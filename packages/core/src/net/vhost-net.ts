@@ -10,7 +10,7 @@ import { VhostError } from '../errors/vhost-error.js';
 import { NetConfigSpace } from './net-config.js';
 import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
-import type { NetQueue, QueueAttachment } from './net-queue.js';
+import type { NetQueue } from './net-queue.js';
 import type { NetStatistics } from './net-statistics.js';
 import {
   effectiveOffloads,
@@ -39,6 +39,13 @@ export interface VhostNetOptions extends VhostDeviceOptions {
   readonly offloads?: OffloadSwitches;
   /** Microseconds to look at an empty ring before asking for a kick (seed C14); 0 unless set. */
   readonly busyPoll?: number;
+  /** Send long frames by reference on backends that can (seed C11); `true` unless set. */
+  readonly zeroCopy?: boolean;
+  /**
+   * Milliseconds to wait, when a queue stops, for frames that a backend has not completed; then they
+   * are given up with a fault. 3000 unless set.
+   */
+  readonly drainTimeout?: number;
 }
 
 /**
@@ -62,6 +69,8 @@ export class VhostNet extends VhostDevice {
   readonly #queues: readonly NetQueue[];
   /** Backends made from an fd, by queue: ours to close when they are replaced. */
   readonly #opened = new Map<number, PacketSocket>();
+  /** Queues that have stopped, but still wait for their backend. */
+  readonly #settling = new Map<number, Promise<void>>();
 
   /** Throws `EINVAL` for more than {@link MAX_QUEUE_PAIRS} backends and for options out of range. */
   constructor(options: VhostNetOptions = {}) {
@@ -77,6 +86,7 @@ export class VhostNet extends VhostDevice {
     this.config = new NetConfigSpace(options.mac, pairs, options.mtu);
     this.offeredFeatures =
       COMMON_FEATURES |
+      NET_FEATURE.MRG_RXBUF |
       NET_FEATURE.VHOST_NET_HEADER |
       offeredOffloads(options.offloads ?? {}, backends) |
       (pairs > 1 ? NET_FEATURE.MQ | NET_FEATURE.CTRL_VQ : 0n) |
@@ -85,7 +95,10 @@ export class VhostNet extends VhostDevice {
     this.#queues = this.vrings.map((vring) => {
       const context = {
         vring,
+        memory: this.memory,
         work: this.work,
+        zeroCopy: options.zeroCopy ?? true,
+        drainMilliseconds: options.drainTimeout ?? 3000,
         busyPollMilliseconds: (options.busyPoll ?? 0) / 1000,
         fail: (error: VhostError) => this.fail(vring.index, error),
       };
@@ -123,6 +136,7 @@ export class VhostNet extends VhostDevice {
       return;
     }
     if (old !== undefined && this.#opened.get(index) === old) this.#opened.delete(index);
+    await queue.settled();
     await this.work.flush();
     old?.close();
   }
@@ -156,6 +170,10 @@ export class VhostNet extends VhostDevice {
     }
   }
 
+  override queueSettled(index: number): Promise<void> | undefined {
+    return this.#settling.get(index);
+  }
+
   protected override setQueueMode(index: number, mode: QueueMode): void {
     const vring = this.vrings[index] as Vring;
     const queue = this.#queue(index);
@@ -178,15 +196,13 @@ export class VhostNet extends VhostDevice {
     else this.#attach(vring, queue, socket, discarding);
   }
 
-  protected override drain(): Promise<void> {
-    for (const [index, socket] of this.#opened) {
-      socket.close();
-      this.#opened.delete(index);
-    }
-    return Promise.resolve();
+  protected override forgetBackends(): void {
+    for (const socket of this.#opened.values()) socket.close();
+    this.#opened.clear();
   }
 
   protected override closeBackends(): void {
+    this.forgetBackends();
     for (const backend of this.#backends) backend.close();
   }
 
@@ -194,11 +210,11 @@ export class VhostNet extends VhostDevice {
     const headerLength = netHeaderLength(this.features);
     const ownHeader =
       socket.headerLength === 0 || (this.features & NET_FEATURE.VHOST_NET_HEADER) !== 0n;
-    const attachment: QueueAttachment = { socket, headerLength, ownHeader, discarding };
+    const mergeable = (this.features & NET_FEATURE.MRG_RXBUF) !== 0n;
+    const attachment = { socket, headerLength, ownHeader, discarding, mergeable };
     vring.checkAccess();
     if (!ownHeader) socket.setHeaderLength?.(headerLength);
     const before = queue.attachment?.socket;
-    queue.stop();
     vring.attach(this.ringFeatures);
     queue.start(attachment);
     if (before !== undefined && before !== socket) this.#tellBackend(before);
@@ -206,10 +222,22 @@ export class VhostNet extends VhostDevice {
     this.#showState();
   }
 
+  /** The vring stays attached until what is outstanding has been published (C13). */
   #stop(vring: Vring, queue: NetQueue): void {
     const socket = queue.attachment?.socket;
     queue.stop();
-    vring.detach();
+    const settled = queue.settled();
+    if (settled === undefined) {
+      vring.detach();
+    } else if (!this.#settling.has(vring.index)) {
+      this.#settling.set(
+        vring.index,
+        settled.then(() => {
+          this.#settling.delete(vring.index);
+          if (queue.attachment === undefined) vring.detach();
+        }),
+      );
+    }
     if (socket !== undefined) this.#tellBackend(socket);
     this.#showState();
   }

@@ -41,6 +41,13 @@ export class PacketBatch {
 
   /** Receive: the most chains that one frame may fill. */
   chainsPerFrame = 1;
+  /**
+   * Receive: no larger batch will come, so that a frame which needs more chains than there are is
+   * oversized rather than to be kept.
+   */
+  largest = false;
+  /** Receive, set by the backend: a frame waits that needs more chains than there were left. */
+  wantsMore = false;
   /** Receive: frames that the backend wrote. */
   frameCount = 0;
   /** Receive: bytes of each frame, without `skip`. */
@@ -78,6 +85,7 @@ export class PacketBatch {
     this.segments.count = 0;
     this.frameCount = 0;
     this.oversized = 0;
+    this.wantsMore = false;
     this.windows = windows;
     this.skip = skip;
   }
@@ -120,8 +128,12 @@ export class PacketBatch {
     let chains = 0;
     let room = 0;
     while (room < frame.length || chains === 0) {
-      if (first + chains >= this.count) return 'full';
-      if (chains === this.chainsPerFrame) {
+      const isLast = first + chains >= this.count;
+      if (isLast && !(this.largest && first === 0 && chains > 0)) {
+        this.wantsMore = true;
+        return 'full';
+      }
+      if (isLast || chains === this.chainsPerFrame) {
         this.oversized += 1;
         return 'oversized';
       }

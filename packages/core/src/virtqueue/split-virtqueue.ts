@@ -200,14 +200,13 @@ export class SplitVirtqueue implements Virtqueue {
     this.nextAvailable = (this.nextAvailable - chains) & INDEX_MASK;
   }
 
-  completeReadable(batch: PacketBatch, count: number): void {
+  completeReadable(heads: Uint32Array, first: number, count: number): void {
     const { usedWords, usedEntries } = this.#ring;
-    const { heads } = batch;
     const mask = this.#mask;
     const next = this.nextUsed;
     for (let chain = 0; chain < count; chain += 1) {
       const at = usedEntries + (((next + chain) & mask) << 1);
-      usedWords[at] = heads[chain] as number;
+      usedWords[at] = heads[first + chain] as number;
       usedWords[at + 1] = 0;
     }
     this.#publish(count);
@@ -264,12 +263,13 @@ export class SplitVirtqueue implements Virtqueue {
     if (used[usedFlags] !== USED_NO_NOTIFY) used[usedFlags] = USED_NO_NOTIFY;
   }
 
-  enableNotifications(): boolean {
-    const { used, usedFlags, availableEvent } = this.#ring;
+  enableNotifications(seen = 0): boolean {
+    const ring = this.#ring;
+    const next = (this.nextAvailable + seen) & INDEX_MASK;
     // The store is a full barrier: the driver sees the wish before we look at the index (B7).
-    if (this.#features.eventIndex) Atomics.store(used, availableEvent, this.nextAvailable);
-    else Atomics.store(used, usedFlags, 0);
-    return !this.isEmpty();
+    if (this.#features.eventIndex) Atomics.store(ring.used, ring.availableEvent, next);
+    else Atomics.store(ring.used, ring.usedFlags, 0);
+    return ring.loadAvailableIndex() !== next;
   }
 
   isEmpty(): boolean {

@@ -75,8 +75,8 @@ export interface Virtqueue {
   /** Returns the last `chains` taken (seed B4). */
   putBack(chains: number): void;
 
-  /** Publishes chains `0 … count - 1` of a transmit batch as used, nothing written (seed B5). */
-  completeReadable(batch: PacketBatch, count: number): void;
+  /** Publishes `count` chains as used, nothing written, by their heads from `first` on (seed B5). */
+  completeReadable(heads: Uint32Array, first: number, count: number): void;
   /**
    * Publishes the chains that the frames of a receive batch fill, with the bytes written in each,
    * all at once (seeds B5, C7).
@@ -89,9 +89,10 @@ export interface Virtqueue {
   disableNotifications(): void;
   /**
    * Asks for a kick with the next available chain.
-   * @returns true when chains have become available meanwhile: look again, no kick will come
+   * @param seen - chains that are available, were looked at and put back as too few; 0 when left out
+   * @returns true when more have become available meanwhile: look again, no kick will come
    */
-  enableNotifications(): boolean;
+  enableNotifications(seen?: number): boolean;
   /** True when the driver has made nothing available that was not taken. */
   isEmpty(): boolean;
 

@@ -130,7 +130,7 @@ export class DeviceRequests implements BackendRequests {
     this.#vrings.setBase(index, base);
   }
 
-  stopVring(index: number): number {
+  stopVring(index: number): number | Promise<number> {
     return this.#vrings.stop(index);
   }
 

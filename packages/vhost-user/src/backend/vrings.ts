@@ -112,12 +112,15 @@ export class Vrings {
 
   /**
    * Stops the ring and tells the next available index. Size, addresses and enabling stay, the kick
-   * is dead until there is a new one; harmless on a ring that never ran (hazard T05).
+   * is dead until there is a new one; harmless on a ring that never ran (hazard T05). With frames
+   * outstanding in the backend the answer waits until they have come back.
    */
-  stop(index: number): number {
+  stop(index: number): number | Promise<number> {
     const ring = this.#ring(index);
     this.#stop(index, ring);
-    return this.device.vringBase(index);
+    const settled = this.device.queueSettled(index);
+    if (settled === undefined) return this.device.vringBase(index);
+    return settled.then(() => this.device.vringBase(index));
   }
 
   /**

@@ -27,8 +27,8 @@ export interface BackendRequests {
   setVringSize(index: number, size: number): void;
   setVringAddress(address: VringAddress): void;
   setVringBase(index: number, base: number): void;
-  /** Stops the ring and tells the next available index. */
-  stopVring(index: number): number;
+  /** Stops the ring and tells the next available index, once it is final. */
+  stopVring(index: number): number | Promise<number>;
   /** `fds` undefined: the request says that none comes. */
   setVringKick(index: number, fds: ReceivedFds | undefined): void;
   setVringCall(index: number, fds: ReceivedFds | undefined): void;

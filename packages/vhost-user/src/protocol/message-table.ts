@@ -74,7 +74,11 @@ export const MESSAGES = {
     id: 11,
     payload: VRING_STATE,
     reply: VRING_STATE,
-    handle: (backend, { index }) => ({ index, num: backend.stopVring(index) }),
+    handle: (backend, { index }) => {
+      const base = backend.stopVring(index);
+      if (typeof base === 'number') return { index, num: base };
+      return base.then((num) => ({ index, num }));
+    },
   }),
   SET_VRING_KICK: command({
     id: 12,

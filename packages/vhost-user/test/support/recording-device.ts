@@ -148,6 +148,10 @@ export class RecordingDevice implements VirtioDevice {
     if (mode === 'running') queue.looks += 1;
   }
 
+  queueSettled(): undefined {
+    return undefined;
+  }
+
   async reset(): Promise<void> {
     this.resets += 1;
     await this.resetGate;
