@@ -87,9 +87,10 @@ t.test('T22 region arithmetic that JavaScript numbers cannot carry is refused', 
     t.throws(() => table({ ...region(0x1000, 4096), ...change }), { code: 'EINVAL' });
   }
   t.throws(() => table(region(0x1000, 4096), region(0x1800, 4096)), { code: 'EINVAL' });
-  t.throws(() => table(region(0x1000, 4096, 0x5000), region(0x8000, 4096, 0x5800)), {
-    code: 'EINVAL',
-  });
+  t.doesNotThrow(
+    () => table(region(0x1000, 4096, 0x5000), region(0x8000, 4096, 0x5000)),
+    'one block of memory may be seen at two guest addresses',
+  );
 });
 
 t.test('T26 a region of many GiB is a row of overlapping windows', async (t) => {

@@ -21,7 +21,6 @@ export class MemoryTable {
   /** Every window of every region. */
   readonly windows: WindowTable;
 
-  readonly #byUser: readonly number[];
   readonly #firstWindow: readonly number[];
   readonly #onLastRelease: (table: MemoryTable) => void;
   #holders = 1;
@@ -30,20 +29,13 @@ export class MemoryTable {
    * @param regions - in any order
    * @param onLastRelease - called when the last holder has released the table
    *
-   * Throws `EINVAL` for a region that fails {@link checkRegion} and for regions whose guest or user
+   * Throws `EINVAL` for a region that fails {@link checkRegion} and for regions whose guest
    * ranges overlap; the mappings are then still the caller's.
    */
   constructor(regions: readonly MemoryRegion[], onLastRelease: (table: MemoryTable) => void) {
     for (const region of regions) checkRegion(region);
     this.regions = [...regions].sort((a, b) => a.guestAddress - b.guestAddress);
-    this.#byUser = this.regions
-      .map((_, index) => index)
-      .sort((a, b) => this.#region(a).userAddress - this.#region(b).userAddress);
-    checkOverlap(this.regions, 'guestAddress');
-    checkOverlap(
-      this.#byUser.map((index) => this.#region(index)),
-      'userAddress',
-    );
+    checkOverlap(this.regions);
     const windows: ReturnType<typeof windowsOf> = [];
     const firstWindow: number[] = [];
     for (const { mapping } of this.regions) {
@@ -164,16 +156,14 @@ export interface WindowStretch {
   readonly offset: number;
 }
 
-function checkOverlap(
-  sorted: readonly MemoryRegion[],
-  address: 'guestAddress' | 'userAddress',
-): void {
+/** User ranges may overlap: a VMM can show the guest the same memory in two places. */
+function checkOverlap(sorted: readonly MemoryRegion[]): void {
   for (const [index, region] of sorted.entries()) {
     const next = sorted[index + 1];
-    if (next !== undefined && region[address] + region.size > next[address]) {
+    if (next !== undefined && region.guestAddress + region.size > next.guestAddress) {
       throw new VhostError(
         'EINVAL',
-        `memory regions overlap at ${address} 0x${next[address].toString(16)}`,
+        `memory regions overlap at guest address 0x${next.guestAddress.toString(16)}`,
       );
     }
   }
