@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { EventFd } from '@rxvhost/sys';
+import type { EventFd } from '@rxvhost/sys';
 import t from 'tap';
 import type { VhostUserFrontend } from '../src/index.js';
 import {

@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type VirtioDevice, type VringAddresses } from '@rxvhost/core';
+import type { VirtioDevice, VringAddresses } from '@rxvhost/core';
 import { closeFd, createMemfd, EventFd, socketPair } from '@rxvhost/sys';
 import type { Test } from 'tap';
 import {

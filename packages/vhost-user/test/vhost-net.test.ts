@@ -1,0 +1,277 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { link, type PacketBatch, type PacketSocket, VhostNet } from '@rxvhost/core';
+import { GuestNic } from '@rxvhost/guest';
+import { EventFd } from '@rxvhost/sys';
+import { defer, finalize, type Observable } from 'rxjs';
+import t, { type Test } from 'tap';
+import { serve, type VhostUserServer } from '../src/index.js';
+import { memfdMappings, memoryRegion, openFds, until } from './support/bench.js';
+import { DRIVER_FEATURES, TestVm } from './support/test-vm.js';
+
+/** A NIC served at a socket of its own. */
+interface Served {
+  readonly nic: VhostNet;
+  readonly server: VhostUserServer;
+  readonly path: string;
+  readonly errors: string[];
+}
+
+async function serveNic(t: Test, backends: PacketSocket): Promise<Served> {
+  const directory = mkdtempSync(join(tmpdir(), 'vhost-user-'));
+  const nic = new VhostNet({ backends });
+  const path = join(directory, 'socket');
+  const server = await serve(nic, { socketPath: path });
+  const errors: string[] = [];
+  nic.errors$.subscribe(({ queue, error }) => errors.push(`queue ${queue} ${error.code}`));
+  server.errors$.subscribe(({ request, error }) => errors.push(`${request} ${error.code}`));
+  t.teardown(async () => {
+    await server.close();
+    await nic.close();
+    rmSync(directory, { recursive: true });
+  });
+  return { nic, server, path, errors };
+}
+
+/** Two NICs joined by a cable, each served, each with a VM that is not yet connected. */
+async function pair(t: Test) {
+  const [one, other] = link();
+  const left = { ...(await serveNic(t, one)), vm: new TestVm() };
+  const right = { ...(await serveNic(t, other)), vm: new TestVm() };
+  t.teardown(() => {
+    left.vm.close();
+    right.vm.close();
+  });
+  return { left, right };
+}
+
+async function arrives(t: Test, vm: TestVm, count: number, what: string): Promise<void> {
+  await until(t, what, () => vm.received.intact >= count);
+  t.equal(vm.received.intact, count);
+  t.ok(vm.received.flawless, 'intact and in order');
+}
+
+/** Frames both ways, as many as given. */
+async function exchange(t: Test, left: TestVm, right: TestVm, count: number): Promise<void> {
+  const [toLeft, toRight] = [left.received.intact + count, right.received.intact + count];
+  left.send(count);
+  right.send(count);
+  await arrives(t, left, toLeft, 'one way');
+  await arrives(t, right, toRight, 'the other way');
+}
+
+t.test('two NICs in one process, a VM on each, frames both ways', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  await right.vm.boot(right.path);
+  for (let round = 0; round < 20; round += 1) await exchange(t, left.vm, right.vm, 50);
+  t.strictSame(left.errors.concat(right.errors), []);
+});
+
+t.test('T04 after a reconnect frames arrive although the guest never kicks', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  await right.vm.boot(right.path);
+  await exchange(t, left.vm, right.vm, 10);
+  const { kicks } = right.vm.nic.driver.statistics();
+  for (let round = 0; round < 3; round += 1) {
+    right.vm.disconnect();
+    await right.vm.connect(right.path);
+    await right.vm.startRings();
+    left.vm.send(2);
+    await arrives(t, right.vm, 10 + 2 * (round + 1), `after reconnect ${round}`);
+  }
+  t.equal(right.vm.nic.driver.statistics().kicks, kicks);
+});
+
+t.test('T04 T05 rings stop and start again on one connection', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  await right.vm.boot(right.path);
+  await exchange(t, left.vm, right.vm, 10);
+  for (const ring of right.vm.nic.rings) {
+    const base = await right.vm.frontend?.stopQueue(ring.index);
+    t.equal(base, right.vm.usedIndex(ring), 'nothing is in flight, so the two are the same');
+  }
+  right.vm.send(5); // waits in the ring
+  left.vm.send(5); // waits on the cable
+  await sleep(30);
+  t.equal(left.vm.received.intact, 10);
+  t.equal(right.vm.received.intact, 10);
+  await right.vm.startRings();
+  await arrives(t, left.vm, 15, 'what the guest had sent');
+  await arrives(t, right.vm, 15, 'what had come for it');
+});
+
+t.test(
+  'T06 the used index is read from memory at each start, and not touched before',
+  async (t) => {
+    const { left, right } = await pair(t);
+    await left.vm.boot(left.path);
+    await right.vm.boot(right.path);
+    await exchange(t, left.vm, right.vm, 7);
+    for (const ring of right.vm.nic.rings) await right.vm.frontend?.stopQueue(ring.index);
+    // The guest's driver is loaded anew: it zeroes the rings and begins from nothing.
+    right.vm.nic.driver.stop();
+    right.vm.nic.driver.reset();
+    const areas = right.vm.nic.rings.map(({ queue }) =>
+      right.vm.arena.bytes(queue.addresses.usedRing, 6 + 8 * queue.size),
+    );
+    for (const area of areas) area.fill(0);
+    right.vm.nic.start();
+    left.vm.send(3);
+    await sleep(30);
+    t.ok(
+      areas.every((area) => area.every((byte) => byte === 0)),
+      'a stopped ring is not written',
+    );
+    for (const ring of right.vm.nic.rings) await right.vm.startRing(ring, 0);
+    await arrives(t, right.vm, 10, 'three more');
+    const [receive] = right.vm.nic.rings;
+    t.equal(receive && right.vm.usedIndex(receive), 3, 'counted from the zeroed index');
+    right.vm.send(1);
+    await arrives(t, left.vm, 8, 'one the other way');
+  },
+);
+
+t.test('T19 rings at new addresses after a reset, while old kicks are pending', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  await right.vm.boot(right.path);
+  await exchange(t, left.vm, right.vm, 5);
+  const { vm } = right;
+  vm.nic.driver.stop();
+  for (const { kick } of vm.nic.rings) kick.signal();
+  await vm.frontend?.request('RESET_DEVICE', undefined);
+  for (const { kick } of vm.nic.rings) kick.signal();
+  const reloaded = new GuestNic(vm.arena, {
+    features: DRIVER_FEATURES,
+    queueSize: 16,
+    makeEvent: () => new EventFd(),
+  });
+  t.teardown(() => reloaded.close());
+  reloaded.driver.frames$.subscribe((batch) => {
+    for (const frame of batch) vm.received.receive(frame);
+  });
+  await vm.frontend?.request('SET_FEATURES', DRIVER_FEATURES | (1n << 30n));
+  for (const ring of reloaded.rings) await vm.startRing(ring, 0);
+  reloaded.start();
+  left.vm.send(5);
+  await arrives(t, vm, 10, 'on the new receive ring');
+  reloaded.driver.send(vm.sent.make(100));
+  await arrives(t, left.vm, 6, 'from the new transmit ring');
+  t.strictSame(right.errors, []);
+});
+
+t.test('T23 memory is replaced, added and removed while rings run', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  await right.vm.boot(right.path);
+  const { frontend, region } = right.vm;
+  if (!frontend) throw new Error('not connected');
+  const plugged = memoryRegion(t);
+  const before = [openFds(), memfdMappings()];
+  for (let round = 0; round < 20; round += 1) {
+    right.vm.send(10);
+    left.vm.send(10);
+    const whole = { ...region, mmapOffset: 0 };
+    await frontend.request('SET_MEM_TABLE', [whole], [region.fd]);
+    await frontend.shareMemory([{ ...plugged, guestAddress: 0x8000_0000 }]);
+    await frontend.request('REM_MEM_REG', {
+      ...plugged,
+      guestAddress: 0x8000_0000,
+      mmapOffset: 0,
+    });
+    await arrives(t, left.vm, 10 * (round + 1), 'out');
+    await arrives(t, right.vm, 10 * (round + 1), 'in');
+  }
+  t.strictSame([openFds(), memfdMappings()], before);
+  t.strictSame(right.errors, []);
+});
+
+t.test('T23 a ring whose memory goes stops, and runs again when it is back', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  await right.vm.boot(right.path);
+  await exchange(t, left.vm, right.vm, 5);
+  const { frontend, region } = right.vm;
+  await frontend?.request('REM_MEM_REG', { ...region, mmapOffset: 0 });
+  t.equal(right.nic.state, 'owned', 'no ring runs');
+  right.vm.send(5);
+  left.vm.send(5);
+  await sleep(30);
+  await frontend?.shareMemory([region]);
+  await arrives(t, left.vm, 10, 'out');
+  await arrives(t, right.vm, 10, 'in');
+});
+
+/** Counts the subscriptions that a device holds on its backend. */
+class CountingSocket implements PacketSocket {
+  readonly headerLength = 0;
+  subscriptions = 0;
+  readonly readable$: Observable<void>;
+  readonly writable$: Observable<void>;
+
+  constructor(readonly inner: PacketSocket) {
+    this.readable$ = this.#counted(inner.readable$);
+    this.writable$ = this.#counted(inner.writable$);
+  }
+
+  send(batch: PacketBatch, first: number): number {
+    return this.inner.send(batch, first);
+  }
+
+  receive(batch: PacketBatch): number {
+    return this.inner.receive(batch);
+  }
+
+  close(): void {
+    this.inner.close();
+  }
+
+  #counted(source: Observable<void>): Observable<void> {
+    return defer(() => {
+      this.subscriptions += 1;
+      return source.pipe(
+        finalize(() => {
+          this.subscriptions -= 1;
+        }),
+      );
+    });
+  }
+}
+
+t.test('T11 200 front-ends come and go: nothing stays, the other NIC goes on', async (t) => {
+  const [one, other] = link();
+  const socket = new CountingSocket(one);
+  const left = await serveNic(t, socket);
+  const right = { ...(await serveNic(t, other)), vm: new TestVm() };
+  t.teardown(() => right.vm.close());
+  await right.vm.boot(right.path);
+  const lives: string[] = [];
+  left.server.state$.subscribe((state) => lives.push(state));
+  const idle = () => lives.at(-1) === 'listening';
+  let before: number[] = [];
+  let expected = 0;
+  for (let cycle = 0; cycle < 201; cycle += 1) {
+    const vm = new TestVm(16);
+    await vm.boot(left.path);
+    vm.send(4);
+    right.vm.send(4);
+    expected += 4;
+    for (let turn = 0; turn < 200 && vm.received.intact < 4; turn += 1) await sleep(1);
+    vm.close();
+    for (let turn = 0; turn < 200 && !idle(); turn += 1) await sleep(1);
+    const now = [openFds(), memfdMappings(), socket.subscriptions];
+    if (cycle === 0) before = now;
+    else if (now.join() !== before.join()) t.strictSame(now, before, `after cycle ${cycle}`);
+  }
+  t.strictSame([openFds(), memfdMappings(), socket.subscriptions], before);
+  t.equal(before[2], 0);
+  t.equal(lives.filter((state) => state === 'connected').length, 201);
+  t.equal(right.nic.statistics().queues[0]?.frames, expected, 'every frame of every cycle arrived');
+  t.equal(right.vm.frontend?.closed, false);
+  t.strictSame(left.errors.concat(right.errors), []);
+});
