@@ -3,7 +3,8 @@
 // A Poll is owned by two: the JavaScript handle and libuv, which still holds it between uv_close and
 // its callback. The second to let go deletes it. While polling, the callback is held strongly (the
 // subscription lives although nobody may hold the handle); while not, weakly, so that a handle that
-// was dropped without `pollClose` can be collected and closes itself.
+// was dropped without `pollClose` can be collected and closes itself. Whoever holds the handle holds
+// the callback too.
 #include <uv.h>
 
 #include "addon.h"
@@ -80,6 +81,8 @@ void OnReady(uv_poll_t* uv, int status, int events) {
         napi_fatal_exception(env, error);
       }
     }
+  } else {
+    uv_poll_stop(uv);
   }
   napi_close_handle_scope(env, scope);
 }

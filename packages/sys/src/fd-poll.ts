@@ -15,7 +15,8 @@ type Direction = typeof READABLE | typeof WRITABLE;
  * turn for as long as the fd is ready.
  *
  * One `FdPoll` per fd: the loop refuses a second watcher, and the subscription fails with `EEXIST`.
- * It does not own the fd: close the poll first, then the fd. Polling makes the fd non-blocking.
+ * It does not own the fd: close the poll first, then the fd (libuv ends the process when it is to
+ * poll an fd that was closed). Polling makes the fd non-blocking.
  *
  * An fd in error (`EPOLLERR`: a reset connection, a tap whose interface is gone) is reported as ready
  * in both directions, so that the next read or write tells the reason. If it stays so whatever its
@@ -31,6 +32,8 @@ export class FdPoll {
   /** Held here, since the native side holds it only weakly while it does not poll. */
   readonly #onReady = (status: number, events: number): void => this.#dispatch(status, events);
   #handle: Handle<'poll'> | undefined;
+  // Held here too: native code holds it weakly while it does not poll.
+  readonly #onReady = (status: number, events: number): void => this.#dispatch(status, events);
   // Replaced, never changed: an emission goes over the array that was there when it began.
   #readers: readonly Subscriber<void>[] = [];
   #writers: readonly Subscriber<void>[] = [];

@@ -42,8 +42,9 @@ export function writeFrames(fd: number, batch: PacketBatch, first: number): numb
  * hold `largestFrame` bytes, reading ends: what has been read could not be put back. Only the first
  * frame of a batch is read all the same.
  *
- * @param largestFrame - bytes of the largest frame to expect, vnet header included; the more exact,
- * the better small rings are used
+ * @param largestFrame - bytes of the largest frame that can come, vnet header included: the tighter,
+ * the better small rings are used and the fewer pieces each read has; with mergeable buffers a
+ * longer frame is dropped
  * @returns how many chains the batch's frames fill. Throws, when there was no frame before it, what
  * the file answers other than `EAGAIN`: `EBADFD` (the interface is gone), `EBADF`, `EIO`;
  * `ESHUTDOWN` at the end of a stream

@@ -1,0 +1,332 @@
+import t from 'tap';
+import {
+  closeFd,
+  readFrames,
+  receiveBytes,
+  receiveFrames,
+  sendFrames,
+  sendWithFds,
+  socketPair,
+  writeFrames,
+} from '../src/index.js';
+import {
+  batchOf,
+  framesIn,
+  type GuestMemory,
+  guestMemory,
+  type Pieces,
+  row,
+} from './support/guest-memory.js';
+import { codeOf } from './support/resources.js';
+
+const SIZE = 4 << 20;
+const EFAULT = -14;
+let memory: GuestMemory;
+t.before(() => {
+  memory = guestMemory(SIZE);
+});
+t.beforeEach(() => {
+  for (let i = 0; i < 300_000; i += 1) memory.bytes[i] = (i * 7 + (i >> 8)) & 0xff;
+});
+t.teardown(() => memory.mapping.release());
+
+/** A frame of `length` bytes, each of them `mark`. */
+const frame = (mark: number, length: number): Uint8Array => new Uint8Array(length).fill(mark);
+
+/** Every message that waits in a socket. */
+function drain(fd: number): Uint8Array[] {
+  const messages: Uint8Array[] = [];
+  const buffer = new Uint8Array(70_000);
+  for (;;) {
+    const bytes = receiveBytes(fd, buffer);
+    if (bytes === undefined || bytes === 0) return messages;
+    messages.push(buffer.slice(0, bytes));
+  }
+}
+
+/** Both ways of transmitting, over sockets that keep messages apart. */
+const senders = [
+  { name: 'writeFrames', send: writeFrames },
+  { name: 'sendFrames', send: sendFrames },
+];
+/** Both ways of receiving. */
+const receivers = [
+  { name: 'readFrames', receive: readFrames },
+  { name: 'receiveFrames', receive: receiveFrames },
+];
+
+for (const { name, send } of senders) {
+  t.test(`${name} sends each chain as one frame, without the bytes to skip`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    const chains: Pieces[] = [
+      [[0, 100]],
+      [
+        [200, 12],
+        [300, 60],
+      ],
+      [
+        [400, 5],
+        [500, 7],
+        [600, 0],
+        [700, 1],
+        [800, 2000],
+      ],
+      [
+        [3000, 6],
+        [3100, 20],
+      ],
+    ];
+    const batch = batchOf(memory, 12, chains);
+    t.equal(send(near, batch, 0), 4);
+    t.same([...batch.results.subarray(0, 4)], [88, 60, 2001, 14]);
+    const expected = chains.map((pieces) =>
+      Uint8Array.from(
+        pieces
+          .flatMap(([offset, length]) => [...memory.bytes.subarray(offset, offset + length)])
+          .slice(12),
+      ),
+    );
+    t.same(drain(far), expected);
+    t.equal(send(near, batch, 3), 1, 'from the frame named first on');
+    t.same(drain(far), [expected[3]]);
+    t.equal(send(near, batch, 4), 0);
+    closeFd(near);
+    closeFd(far);
+  });
+
+  t.test(`${name} stops where the socket is full, and goes on from there`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    const batch = batchOf(memory, 0, row(200, 1000, 1024));
+    const got: Uint8Array[] = [];
+    let first = 0;
+    let rounds = 0;
+    while (first < 200) {
+      const sent = send(near, batch, first);
+      rounds += 1;
+      first += sent;
+      got.push(...drain(far));
+    }
+    t.ok(rounds > 1, `in ${rounds} rounds`);
+    t.equal(got.length, 200);
+    t.ok(
+      got.every((bytes, i) =>
+        Buffer.from(bytes).equals(memory.bytes.subarray(i * 1024, i * 1024 + 1000)),
+      ),
+    );
+    t.ok(batch.results.every((result) => result === 1000));
+    closeFd(near);
+    closeFd(far);
+  });
+
+  t.test(`${name} drops a frame that cannot be sent, says why, and sends the others`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    const batch = batchOf(memory, 0, [
+      [[0, 64]],
+      [[SIZE - 63, 64]],
+      [[0, 1_000_000]],
+      [[64, 64]],
+      Array.from({ length: 1025 }, (_, i) => [i, 1] as const),
+      [[128, 64]],
+      Array.from({ length: 1024 }, (_, i) => [i, 1] as const),
+    ]);
+    t.equal(send(near, batch, 0), 7);
+    t.same([...batch.results], [64, EFAULT, -90, 64, -90, 64, 1024]);
+    t.same(
+      drain(far).map((bytes) => bytes.length),
+      [64, 64, 64, 1024],
+    );
+    closeFd(far);
+    t.equal(send(near, batch, 0), 7, 'a peer that is gone takes nothing');
+    t.ok(
+      batch.results.every((result) => result < 0),
+      batch.results.join(),
+    );
+    closeFd(near);
+    t.equal(send(near, batch, 0), 7);
+    t.equal(batch.results[0], -9, 'EBADF');
+  });
+
+  t.test(`${name} refuses memory that has gone`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    const gone = guestMemory(4096);
+    const batch = batchOf(gone, 0, row(3, 64, 64));
+    gone.table.invalidate();
+    gone.mapping.release();
+    t.equal(send(near, batch, 0), 3);
+    t.same([...batch.results], [EFAULT, EFAULT, EFAULT]);
+    t.same(drain(far), []);
+    closeFd(near);
+    closeFd(far);
+  });
+}
+
+for (const { name, receive } of receivers) {
+  t.test(`${name} puts each frame behind the bytes to skip`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    memory.bytes.fill(0xee, 0, 65536);
+    const batch = batchOf(memory, 12, [
+      [[0, 100]],
+      [
+        [200, 12],
+        [300, 60],
+      ],
+      [
+        [400, 20],
+        [500, 2000],
+      ],
+      [[3000, 100]],
+    ]);
+    for (const [i, length] of [88, 1, 1500].entries()) sendWithFds(far, frame(i + 1, length), []);
+    t.equal(receive(near, batch), 3);
+    t.same(framesIn(batch), [frame(1, 88), frame(2, 1), frame(3, 1500)]);
+    t.same([...batch.frameChains.subarray(0, 3)], [1, 1, 1]);
+    t.ok(
+      [0, 11, 200, 211, 400, 411, 301, 500 + 1492, 3000].every((at) => memory.bytes[at] === 0xee),
+    );
+    t.equal(receive(near, batch), 3, 'nothing more: what is there stays');
+    sendWithFds(far, frame(9, 88), []);
+    sendWithFds(far, frame(10, 88), []);
+    t.equal(receive(near, batch), 4);
+    t.same(framesIn(batch)[3], frame(9, 88));
+    t.equal(drain(near).length, 1, 'a full batch leaves the rest in the socket');
+    closeFd(near);
+    closeFd(far);
+  });
+
+  t.test(
+    `${name} drops and counts a frame that is too large, its chain takes the next one (T51)`,
+    async (t) => {
+      const [near, far] = socketPair('datagram');
+      const batch = batchOf(memory, 10, [
+        [[0, 110]],
+        [
+          [200, 10],
+          [300, 50],
+          [400, 50],
+        ],
+        [[500, 110]],
+        [[700, 60]],
+        [[800, 110]],
+      ]);
+      const lengths = [101, 60_000, 100, 101, 70, 100, 51, 7];
+      for (const [i, length] of lengths.entries()) sendWithFds(far, frame(i + 1, length), []);
+      t.equal(receive(near, batch) < 0, false);
+      const frames = framesIn(batch);
+      for (const bytes of frames)
+        t.ok(bytes.every((byte) => byte === bytes[0] && lengths[byte - 1] === bytes.length));
+      t.same(frames.slice(0, 3), [frame(3, 100), frame(5, 70), frame(6, 100)]);
+      t.equal(batch.oversized + batch.frameCount, 8);
+      t.equal(batch.frameCount, 4);
+      t.ok(batch.frameChains.subarray(0, 4).every((n) => n === 1));
+      closeFd(near);
+      closeFd(far);
+    },
+  );
+
+  t.test(`${name} lets a frame run on over several chains`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    const batch = batchOf(memory, 12, row(40, 1024, 2048));
+    batch.chainsPerFrame = 10;
+    for (const [i, length] of [1012, 1013, 5000, 60, 11_000].entries())
+      sendWithFds(far, frame(i + 1, length), []);
+    const chains = name === 'readFrames' ? readFrames(near, batch, 11_000) : receive(near, batch);
+    t.equal(chains, 9);
+    t.same([...batch.frameChains.subarray(0, 4)], [1, 2, 5, 1]);
+    t.same(framesIn(batch), [frame(1, 1012), frame(2, 1013), frame(3, 5000), frame(4, 60)]);
+    t.equal(batch.oversized, 1, 'no ten chains hold 11000 bytes');
+    closeFd(near);
+    closeFd(far);
+  });
+
+  t.test(`${name} stops before chains whose memory has gone`, async (t) => {
+    const [near, far] = socketPair('datagram');
+    const batch = batchOf(memory, 0, [[[0, 100]], [[SIZE - 10, 100]], [[200, 100]]]);
+    for (let i = 0; i < 3; i += 1) sendWithFds(far, frame(1, 64), []);
+    t.equal(receive(near, batch), 1);
+    t.equal(drain(near).length, 2);
+    closeFd(near);
+    closeFd(far);
+  });
+
+  t.test(
+    `${name} tells the end of a connection and a bad fd, once the frames are taken`,
+    async (t) => {
+      const [near, far] = socketPair('seqpacket');
+      const batch = batchOf(memory, 0, row(4, 100, 128));
+      sendWithFds(far, frame(1, 64), []);
+      closeFd(far);
+      t.equal(receive(near, batch), 1);
+      t.equal(
+        codeOf(() => receive(near, batch)),
+        'ESHUTDOWN',
+      );
+      t.equal(batch.frameCount, 1);
+      closeFd(near);
+      t.equal(
+        codeOf(() => receive(near, batch)),
+        'EBADF',
+      );
+    },
+  );
+}
+
+t.test(
+  'receiveFrames leaves a frame in the socket that the chains left may not hold',
+  async (t) => {
+    const [near, far] = socketPair('datagram');
+    const batch = batchOf(memory, 0, row(6, 1024, 2048));
+    batch.chainsPerFrame = 4;
+    for (const length of [4000, 3000, 100]) sendWithFds(far, frame(1, length), []);
+    t.equal(receiveFrames(near, batch), 4);
+    const rest = batchOf(memory, 0, row(6, 1024, 2048));
+    rest.chainsPerFrame = 4;
+    t.equal(receiveFrames(near, rest), 4, 'three chains and one');
+    t.same(
+      framesIn(rest).map((bytes) => bytes.length),
+      [3000, 100],
+    );
+    closeFd(near);
+    closeFd(far);
+  },
+);
+
+t.test('readFrames ends while there is room for the largest frame', async (t) => {
+  const [near, far] = socketPair('datagram');
+  const batch = batchOf(memory, 0, row(6, 1024, 2048));
+  batch.chainsPerFrame = 4;
+  for (const length of [2000, 100, 100, 100, 100]) sendWithFds(far, frame(1, length), []);
+  t.equal(readFrames(near, batch, 2048), 5, 'one chain left, a frame may need two');
+  t.equal(drain(near).length, 1);
+  const few = batchOf(memory, 0, row(2, 1024, 2048));
+  few.chainsPerFrame = 4;
+  sendWithFds(far, frame(1, 3000), []);
+  t.equal(readFrames(near, few), 0, 'the first frame is read all the same');
+  t.equal(few.oversized, 1);
+  closeFd(near);
+  closeFd(far);
+});
+
+t.test('a flood of frames that are too large ends the call', async (t) => {
+  const [near, far] = socketPair('datagram');
+  for (const { receive } of receivers) {
+    const batch = batchOf(memory, 0, row(2, 64, 64));
+    let sent = 0;
+    while (sendWithFds(far, frame(1, 100), []) !== undefined) sent += 1;
+    t.equal(receive(near, batch), 0);
+    t.equal(batch.oversized, Math.min(sent, 4), 'twice the capacity at most');
+    drain(near);
+  }
+  closeFd(near);
+  closeFd(far);
+});
+
+t.test('empty batches and batches without memory do nothing', async (t) => {
+  const [near, far] = socketPair('datagram');
+  const batch = batchOf(memory, 0, []);
+  t.equal(writeFrames(near, batch, 0), 0);
+  t.equal(sendFrames(near, batch, 0), 0);
+  t.equal(readFrames(near, batch), 0);
+  t.equal(receiveFrames(near, batch), 0);
+  closeFd(near);
+  closeFd(far);
+});
