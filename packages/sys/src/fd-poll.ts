@@ -32,8 +32,6 @@ export class FdPoll {
   /** Held here, since the native side holds it only weakly while it does not poll. */
   readonly #onReady = (status: number, events: number): void => this.#dispatch(status, events);
   #handle: Handle<'poll'> | undefined;
-  // Held here too: native code holds it weakly while it does not poll.
-  readonly #onReady = (status: number, events: number): void => this.#dispatch(status, events);
   // Replaced, never changed: an emission goes over the array that was there when it began.
   #readers: readonly Subscriber<void>[] = [];
   #writers: readonly Subscriber<void>[] = [];

@@ -5,7 +5,7 @@ import {
   WindowTable,
   windowsOf,
 } from '@rxvhost/core';
-import { closeFd, createMemfd, mapShared } from '../../src/index.js';
+import { closeFd, createMemfd, mapShared, receiveBytes } from '../../src/index.js';
 
 /** A little shared memory and its window table. */
 export interface GuestMemory {
@@ -71,4 +71,24 @@ export function framesIn(batch: PacketBatch): Uint8Array[] {
     chain += chains;
   }
   return frames;
+}
+
+/** Fills memory with bytes that look random and depend on `seed` alone. */
+export function fill(bytes: Uint8Array, seed: number): void {
+  let state = seed | 1;
+  for (let i = 0; i < bytes.length; i += 1) {
+    state = (Math.imul(state, 1103515245) + 12345) | 0;
+    bytes[i] = state >>> 16;
+  }
+}
+
+/** Every message that waits in a socket. */
+export function drain(fd: number): Uint8Array[] {
+  const messages: Uint8Array[] = [];
+  const buffer = new Uint8Array(70_000);
+  for (;;) {
+    const bytes = receiveBytes(fd, buffer);
+    if (bytes === undefined || bytes === 0) return messages;
+    messages.push(buffer.slice(0, bytes));
+  }
 }
