@@ -22,7 +22,7 @@ export class PeerProcess {
 
   constructor(
     readonly name: string,
-    command: readonly string[],
+    readonly command: readonly string[],
     environment: NodeJS.ProcessEnv = {},
   ) {
     this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...command], {
@@ -52,6 +52,11 @@ export class PeerProcess {
   get pid(): number {
     if (this.#child.pid === undefined) throw new Error(`${this.name} did not start`);
     return this.#child.pid;
+  }
+
+  /** What was started, as one would type it. */
+  get commandLine(): string {
+    return this.command.map((word) => (/\s/.test(word) ? `'${word}'` : word)).join(' ');
   }
 
   get stdout(): string {

@@ -42,6 +42,10 @@ export class Guest {
     }
   }
 
+  get commandLine(): string {
+    return this.#qemu.commandLine;
+  }
+
   /** Runs a shell command in the guest. */
   run(command: string, timeout?: number): Promise<CommandResult> {
     return this.#shell.run(command, timeout);

@@ -49,6 +49,10 @@ export class Testpmd {
     }
   }
 
+  get commandLine(): string {
+    return this.#peer.commandLine;
+  }
+
   /** Runs one command; returns what it printed before the next prompt. */
   async command(line: string, timeout = 20_000): Promise<string> {
     const from = this.#peer.mark();
