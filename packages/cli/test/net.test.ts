@@ -1,10 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readFileSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -13,6 +14,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import type { NetStatistics } from '@rxvhost/core';
 import { NumberedFrameChecker, NumberedFrames } from '@rxvhost/guest';
 import { closeFd, socketPair } from '@rxvhost/sys';
@@ -22,6 +24,7 @@ import { connectGuest, type RemoteGuest } from './guest.js';
 import { type Outcome, type RunningCli, runCli, runHere, startCli } from './run-cli.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'rxvhost-cli-'));
+t.setTimeout(60_000);
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
 let counter = 0;
@@ -163,6 +166,26 @@ t.test('T17 SIGTERM and SIGINT end it within a second, in the middle of traffic 
     const { queues } = JSON.parse(stdout) as NetStatistics;
     t.ok((queues[1]?.frames ?? 0) > 100, 'final statistics are one JSON object on stdout');
   }
+});
+
+t.test('the README’s network card in ten lines works as it stands there', async (t) => {
+  const readme = readFileSync(new URL('../../../../README.md', import.meta.url), 'utf8');
+  const source = readFileSync(new URL('../../test/first-nic.ts', import.meta.url), 'utf8');
+  t.ok(readme.includes(`\`\`\`ts\n${source}\`\`\``), 'the README shows test/first-nic.ts');
+  t.ok(source.split('\n').filter((line) => line !== '').length <= 10);
+
+  const path = freshPath();
+  const program = fileURLToPath(new URL('./first-nic.js', import.meta.url));
+  const child = spawn(process.execPath, [program, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.teardown(() => child.kill('SIGKILL'));
+  let said = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
+  while (!existsSync(path)) await delay(10);
+  const guest = await connectGuest(VhostUserFrontend.connect(path));
+  await exchange(t, guest, 100);
+  while (!/queue 1: \d+ kicks/.test(said)) await delay(10);
+  t.match(said, `process ${process.pid} connected`);
+  guest.close();
 });
 
 t.test('--once ends after the first front-end', async (t) => {
