@@ -47,6 +47,8 @@ export class Server {
         '--stats',
         ...(options.arguments ?? []),
       ]),
+      // The test runner's hooks have no business in it.
+      { NODE_OPTIONS: '' },
     );
   }
 
