@@ -196,7 +196,7 @@ t.test('T22 numbers that wrap or pass 2^53 are refused without loss', async (t) 
 });
 
 t.test(
-  'regions that overlap in guest addresses are refused; user addresses may repeat',
+  'regions that overlap in guest addresses are refused',
   async (t) => {
     const { frontend, device } = await makeBench(t);
     await negotiate(frontend);
