@@ -47,8 +47,6 @@ export class Server {
         '--stats',
         ...(options.arguments ?? []),
       ]),
-      // The test runner's hooks have no business in it.
-      { NODE_OPTIONS: '' },
     );
   }
 

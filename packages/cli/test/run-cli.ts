@@ -57,10 +57,13 @@ export class RunningCli {
   }
 }
 
-/** Starts `rxvhost` with `args`. */
+/** Starts `rxvhost` with `args`, free of the hooks that the test runner puts into every Node. */
 export function startCli(args: readonly string[], options: SpawnOptions = {}): RunningCli {
   return new RunningCli(
-    spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], ...options }),
+    spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, BIN, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      ...options,
+    }),
   );
 }
 
