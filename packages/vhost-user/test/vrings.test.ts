@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventFd } from '@rxvhost/sys';
 import t from 'tap';
-import type { VhostUserFrontend } from '../src/index.js';
 import {
   codes,
   event,
@@ -14,33 +13,9 @@ import {
   share,
   until,
 } from './support/bench.js';
+import { permutations, steps } from './support/ring-steps.js';
 
 const OLD_FEATURES = 1n << 32n;
-
-/** All steps that a ring needs, by name. */
-function steps(
-  frontend: VhostUserFrontend,
-  kick: EventFd,
-  region: ReturnType<typeof memoryRegion>,
-) {
-  return {
-    memory: () => frontend.shareMemory([region]),
-    size: () => frontend.request('SET_VRING_NUM', { index: 0, num: 256 }),
-    base: () => frontend.request('SET_VRING_BASE', { index: 0, num: 5 }),
-    address: () =>
-      frontend.request('SET_VRING_ADDR', { index: 0, ...ringAddresses(0), logAddress: 0n }),
-    kick: () => frontend.request('SET_VRING_KICK', { index: 0, hasFd: true }, [kick.fd]),
-    call: () => frontend.request('SET_VRING_CALL', { index: 0, hasFd: false }),
-    enable: () => frontend.request('SET_VRING_ENABLE', { index: 0, num: 1 }),
-  };
-}
-
-function permutations<T>(items: readonly T[]): T[][] {
-  if (items.length === 0) return [[]];
-  return items.flatMap((item, index) =>
-    permutations(items.filter((_, other) => other !== index)).map((rest) => [item, ...rest]),
-  );
-}
 
 t.test('a ring runs as soon as everything is there, in any order of requests', async (t) => {
   const { frontend, device } = await makeBench(t);
