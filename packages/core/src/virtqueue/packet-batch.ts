@@ -120,11 +120,12 @@ export class PacketBatch {
     let chains = 0;
     let room = 0;
     while (room < frame.length || chains === 0) {
-      if (first + chains >= this.count) return 'full';
+      // In this order: one that fills no more chains than it may will not fit later either.
       if (chains === this.chainsPerFrame) {
         this.oversized += 1;
         return 'oversized';
       }
+      if (first + chains >= this.count) return 'full';
       room += (this.lengths[first + chains] as number) - (chains === 0 ? this.skip : 0);
       chains += 1;
     }
