@@ -103,8 +103,9 @@ t.test('T17 what the machine refuses gets one line with the fix and exit code 1'
     const closed = join(folder, 'closed');
     mkdirSync(closed, { mode: 0o500 });
     const args = ['net', `--socket-path=${join(closed, 'x.sock')}`, '--backend=null'];
-    // Without the variable that makes Node write its coverage, where this user may not.
-    const nobody = { uid: 65534, gid: 65534, env: { PATH: process.env['PATH'] } };
+    // No coverage: that user may not write it where it goes.
+    const env = { PATH: process.env['PATH'], NODE_V8_COVERAGE: '' };
+    const nobody = { uid: 65534, gid: 65534, env };
     const options = process.getuid?.() === 0 ? nobody : {};
     assertRefused(t, await runCli(args, options), /no permission .*closed: /);
   });
