@@ -3,6 +3,7 @@ import {
   closeFd,
   interfaceExists,
   interfaceIsUp,
+  setInterfaceMtu,
   setInterfaceUp,
   openTap as tunOpen,
 } from '@rxvhost/sys';
@@ -15,6 +16,8 @@ export interface TapOptions {
   readonly ifname: string;
   /** Bring the interface up, if it is down; `true` by default. */
   readonly up?: boolean;
+  /** MTU for an interface that is made here, in bytes; one that exists keeps its own. */
+  readonly mtu?: number;
 }
 
 /**
@@ -22,14 +25,15 @@ export interface TapOptions {
  * `close` (the kernel sees to it, whatever becomes of the process); one that existed stays.
  *
  * Throws `EINVAL` for a name that no interface can have or that belongs to something else than a
- * tap, `EPERM` or `EACCES` without the permission, `EBUSY` while another process has the tap,
+ * tap or for an MTU out of range, `EPERM` or `EACCES` without the permission, `EBUSY` while another process has the tap,
  * `ENOENT`, `ENODEV` or `ENXIO` without the tun driver. Messages say what to do.
  */
-export function openTap({ ifname, up = true }: TapOptions): TapSocket {
+export function openTap({ ifname, up = true, mtu }: TapOptions): TapSocket {
   checkInterfaceName(ifname);
   const existed = interfaceExists(ifname);
   const fd = attach(ifname, existed);
   try {
+    if (mtu !== undefined && !existed) setInterfaceMtu(ifname, mtu);
     if (up && !interfaceIsUp(ifname)) bringUp(ifname);
     return new TapSocket({ fd, ifname, vnetHeader: true, temporary: !existed });
   } catch (error) {
