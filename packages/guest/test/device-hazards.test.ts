@@ -43,10 +43,12 @@ for (const eventIndex of [false, true]) {
     const { transmit, socket } = guest;
     await turn(3);
     for (const index of [0, 1, 2]) guest.chain(transmit, index, guest.goodFrame(index + 1));
+    // The ring was empty when the device looked last, and it wants no kick yet: a driver that heeds
+    // that adds a chain and stays silent.
     let next = 1;
-    socket.meanwhile = () => {
-      // The device is at work and wants no kick: a driver that looks adds a chain and stays silent.
-      if (next < 3) transmit.offer(next);
+    socket.beforeSleep = () => {
+      if (socket.sent.length !== next || next > 2) return;
+      transmit.offer(next);
       next += 1;
     };
     transmit.offer(0);
@@ -335,6 +337,11 @@ t.test(
     socket.feed(new Uint8Array(60).fill(3));
     await turn(4);
     t.equal(guest.receive.usedIndex, 3, 'and needs no kick');
+    t.notOk(socket.listening, 'and the last buffer gone, it does not');
+    const before = socket.receives;
+    socket.feed(new Uint8Array(60).fill(4));
+    await turn(200);
+    t.equal(socket.receives, before);
     t.match(guest.device.statistics().queues[0], { frames: 3, drops: { oversized: 0 } });
     await guest.close();
   },

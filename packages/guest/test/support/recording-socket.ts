@@ -10,6 +10,8 @@ export class RecordingSocket implements PacketSocket {
   readonly waiting: Uint8Array[] = [];
   /** Called in the middle of every `send`, before the frames are read. */
   meanwhile: () => void = () => {};
+  /** Called when the device asks how full the socket is: the last thing before it goes to sleep. */
+  beforeSleep: () => void = () => {};
   /** How often the device has asked for frames, and whether it listens for more now. */
   receives = 0;
   listening = false;
@@ -35,6 +37,11 @@ export class RecordingSocket implements PacketSocket {
   feed(...frames: Uint8Array[]): void {
     this.waiting.push(...frames);
     this.#readable.check();
+  }
+
+  sendBufferFill(): number {
+    this.beforeSleep();
+    return 0;
   }
 
   send(batch: PacketBatch, first: number): number {
