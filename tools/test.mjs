@@ -1,9 +1,8 @@
 // `npm test [name ...]`: sets up, then runs every test file (or those whose path contains one of the
 // names), first the packages' own, then those across packages, which start other programs and so
 // run one at a time. Prints a line a file, details of what failed, coverage, and a summary.
-import { createWriteStream, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { createWriteStream, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { stripVTControlCharacters } from 'node:util';
 import { main, root, run } from './lib/run.mjs';
 import { filesBelow } from './lib/stamp.mjs';
 import { setup } from './setup.mjs';
@@ -65,7 +64,7 @@ async function runSuite({ name, jobs }, files) {
     },
   );
   await new Promise((resolve) => stream.end(resolve));
-  if (status !== 0) await showFailures(errors);
+  if (status !== 0) showErrors(errors);
   return { file, status };
 }
 
@@ -78,14 +77,8 @@ function reportFile(line) {
   console.log(`${result === 'ok' ? 'ok    ' : 'FAILED'} ${file} ${details}`);
 }
 
-async function showFailures(errors) {
-  const lines = [];
-  await run('tap', ['replay', '--reporter=terse'], {
-    onLine: (line) => lines.push(stripVTControlCharacters(line)),
-  });
-  const first = lines.findIndex((line) => / FAIL /.test(line));
-  if (first >= 0) console.log(lines.slice(first).join('\n'));
-  if (!existsSync(errors)) return;
-  const tail = readFileSync(errors, 'utf8').trimEnd().split('\n').slice(-40);
+/** What the tests wrote to stderr, which TAP does not hold. */
+function showErrors(file) {
+  const tail = readFileSync(file, 'utf8').trimEnd().split('\n').slice(-40);
   if (tail.join('') !== '') console.log(`last lines of stderr:\n${tail.join('\n')}`);
 }

@@ -25,7 +25,9 @@ export class PeerProcess {
     readonly command: readonly string[],
     environment: NodeJS.ProcessEnv = {},
   ) {
-    this.#child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', ...command], {
+    // `env` takes out the hooks that the test runner puts into every Node it sees started.
+    const prefix = ['--pdeathsig', 'KILL', '--', 'env', '-u', 'NODE_OPTIONS'];
+    this.#child = spawn('setpriv', [...prefix, ...command], {
       stdio: ['pipe', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
     });

@@ -3,6 +3,7 @@ import {
   closeFd,
   interfaceExists,
   interfaceIsUp,
+  setInterfaceMtu,
   setInterfaceUp,
   openTap as tunOpen,
 } from '@rxvhost/sys';
@@ -16,6 +17,8 @@ export interface TapOptions {
   readonly ifname: string;
   /** Bring the interface up, if it is down; `true` by default. */
   readonly up?: boolean;
+  /** MTU for an interface that is made here, in bytes; one that exists keeps its own. */
+  readonly mtu?: number;
 }
 
 /** Which tap to open, with how many queues. */
@@ -32,7 +35,7 @@ const MAX_QUEUES = 256;
  * `close` (the kernel sees to it, whatever becomes of the process); one that existed stays.
  *
  * Throws `EINVAL` for a name that no interface can have or that belongs to something else than a
- * tap, `EPERM` or `EACCES` without the permission, `EBUSY` while another process has the tap,
+ * tap or for an MTU out of range, `EPERM` or `EACCES` without the permission, `EBUSY` while another process has the tap,
  * `ENOENT`, `ENODEV` or `ENXIO` without the tun driver. Messages say what to do.
  */
 export function openTap(options: TapOptions): TapSocket {
@@ -60,7 +63,7 @@ interface Queue {
 }
 
 function open(
-  { ifname, up = true }: TapOptions,
+  { ifname, up = true, mtu }: TapOptions,
   count: number,
   attach: (ifname: string, existed: boolean) => Queue,
 ): [TapSocket, ...TapSocket[]] {
@@ -70,6 +73,7 @@ function open(
   const sockets: TapSocket[] = [];
   try {
     while (queues.length < count) queues.push(attach(ifname, existed));
+    if (mtu !== undefined && !existed) setInterfaceMtu(ifname, mtu);
     if (up && !interfaceIsUp(ifname)) bringUp(ifname);
     const offloads = new TapOffloads(queues[0].fd);
     const describe = (queue: Queue) => ({

@@ -1,6 +1,7 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { loadNative } from '@rxvhost/sys';
 import t from 'tap';
 
 const INSIDE = 'RXVHOST_TEST_INSIDE_NAMESPACE';
@@ -44,4 +45,9 @@ export function insideNamespace(url: string): boolean {
 /** Runs `ip` with arguments in one string. */
 export function ip(command: string): string {
   return execFileSync('ip', command.split(' '), { encoding: 'utf8' });
+}
+
+/** Opens a tun device with just these flags. */
+export function openDevice(name: string, flags: number): number {
+  return loadNative().openTun('/dev/net/tun', name, flags, []);
 }

@@ -57,16 +57,26 @@ export class RunningCli {
   }
 }
 
-/** Starts `rxvhost` with `args`. */
-export function startCli(args: readonly string[], options: SpawnOptions = {}): RunningCli {
-  return new RunningCli(
-    spawn(process.execPath, [BIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'], ...options }),
-  );
+/**
+ * Starts `rxvhost` with `args`, through the program `prefix` if there is one, and free of the hooks
+ * that the test runner puts into every Node.
+ */
+export function startCli(
+  args: readonly string[],
+  options: SpawnOptions = {},
+  prefix: readonly string[] = [],
+): RunningCli {
+  const command = ['-u', 'NODE_OPTIONS', ...prefix, process.execPath, BIN, ...args];
+  return new RunningCli(spawn('env', command, { stdio: ['ignore', 'pipe', 'pipe'], ...options }));
 }
 
 /** Runs `rxvhost` with `args` to its end. */
-export function runCli(args: readonly string[], options: SpawnOptions = {}): Promise<Outcome> {
-  return startCli(args, options).ended;
+export function runCli(
+  args: readonly string[],
+  options: SpawnOptions = {},
+  prefix: readonly string[] = [],
+): Promise<Outcome> {
+  return startCli(args, options, prefix).ended;
 }
 
 /** Runs the command in this process: quicker, for what ends before it serves anything. */

@@ -130,6 +130,17 @@ t.test('A4 features that are not offered are refused and change nothing', async 
   t.equal(nic.features, FEATURE.VERSION_1);
 });
 
+t.test('T18 what the queues cannot do is not offered', async (t) => {
+  const nic = new VhostNet();
+  const absent = FEATURE.RING_PACKED | FEATURE.IN_ORDER | FEATURE.RING_RESET;
+  t.equal(nic.offeredFeatures & absent, 0n);
+  nic.setOwner();
+  for (const feature of [FEATURE.RING_PACKED, FEATURE.IN_ORDER, FEATURE.RING_RESET]) {
+    t.throws(() => nic.setFeatures(feature), { code: 'EOPNOTSUPP' });
+  }
+  t.equal(nic.features, 0n);
+});
+
 t.test('A5 a memory table request is checked before anything changes', async (t) => {
   const nic = new VhostNet();
   nic.setOwner();

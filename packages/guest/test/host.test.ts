@@ -31,6 +31,8 @@ function twoHosts(tamper: (frame: Uint8Array) => Uint8Array | undefined = (frame
 
 t.test('checksums are the published ones', async (t) => {
   t.equal(crc32(text('123456789')), 0xcbf43926, 'CRC-32 check value');
+  t.equal(crc32(new Uint8Array(0)), 0);
+  t.equal(crc32(new Uint8Array(32)), 0x190a55ad, '32 zeros');
   // The example of RFC 1071, section 3: the sum is ddf2, the checksum its complement.
   t.equal(internetChecksum(Uint8Array.of(0, 1, 0xf2, 3, 0xf4, 0xf5, 0xf6, 0xf7)), 0x220d);
   t.equal(internetChecksum(Uint8Array.of(0xff, 0xff, 0x01)), 0xfeff, 'an odd byte counts high');

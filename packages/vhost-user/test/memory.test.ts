@@ -195,24 +195,21 @@ t.test('T22 numbers that wrap or pass 2^53 are refused without loss', async (t) 
   t.equal(device.regions.length, 0);
 });
 
-t.test(
-  'regions that overlap in guest addresses are refused; user addresses may repeat',
-  async (t) => {
-    const { frontend, device } = await makeBench(t);
-    await negotiate(frontend);
-    const { fd } = memoryRegion(t);
-    await frontend.request('ADD_MEM_REG', description(), [fd]);
-    for (const shift of [-MEMORY_SIZE + PAGE, 0, MEMORY_SIZE - PAGE]) {
-      const region = description({ guestAddress: GUEST_BASE + shift });
-      await t.rejects(frontend.request('ADD_MEM_REG', region, [fd]), { code: 'EINVAL' });
-    }
-    const [one, two] = neighbours(2) as [RegionDescription, RegionDescription];
-    await t.rejects(frontend.request('SET_MEM_TABLE', [one, two, one], [fd, fd, fd]), {
-      code: 'EINVAL',
-    });
-    t.equal(device.regions.length, 1, 'a refused table leaves the old one');
-  },
-);
+t.test('regions that overlap in guest addresses are refused', async (t) => {
+  const { frontend, device } = await makeBench(t);
+  await negotiate(frontend);
+  const { fd } = memoryRegion(t);
+  await frontend.request('ADD_MEM_REG', description(), [fd]);
+  for (const shift of [-MEMORY_SIZE + PAGE, 0, MEMORY_SIZE - PAGE]) {
+    const region = description({ guestAddress: GUEST_BASE + shift });
+    await t.rejects(frontend.request('ADD_MEM_REG', region, [fd]), { code: 'EINVAL' });
+  }
+  const [one, two] = neighbours(2) as [RegionDescription, RegionDescription];
+  await t.rejects(frontend.request('SET_MEM_TABLE', [one, two, one], [fd, fd, fd]), {
+    code: 'EINVAL',
+  });
+  t.equal(device.regions.length, 1, 'a refused table leaves the old one');
+});
 
 t.test('T24 a failure in the middle of a table undoes all of it', async (t) => {
   const { frontend, device, errors } = await makeBench(t);

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EventFd } from '@rxvhost/sys';
 import t from 'tap';
-import type { VhostUserFrontend } from '../src/index.js';
 import {
   codes,
   event,
@@ -14,33 +13,9 @@ import {
   share,
   until,
 } from './support/bench.js';
+import { permutations, steps } from './support/ring-steps.js';
 
 const OLD_FEATURES = 1n << 32n;
-
-/** All steps that a ring needs, by name. */
-function steps(
-  frontend: VhostUserFrontend,
-  kick: EventFd,
-  region: ReturnType<typeof memoryRegion>,
-) {
-  return {
-    memory: () => frontend.shareMemory([region]),
-    size: () => frontend.request('SET_VRING_NUM', { index: 0, num: 256 }),
-    base: () => frontend.request('SET_VRING_BASE', { index: 0, num: 5 }),
-    address: () =>
-      frontend.request('SET_VRING_ADDR', { index: 0, ...ringAddresses(0), logAddress: 0n }),
-    kick: () => frontend.request('SET_VRING_KICK', { index: 0, hasFd: true }, [kick.fd]),
-    call: () => frontend.request('SET_VRING_CALL', { index: 0, hasFd: false }),
-    enable: () => frontend.request('SET_VRING_ENABLE', { index: 0, num: 1 }),
-  };
-}
-
-function permutations<T>(items: readonly T[]): T[][] {
-  if (items.length === 0) return [[]];
-  return items.flatMap((item, index) =>
-    permutations(items.filter((_, other) => other !== index)).map((rest) => [item, ...rest]),
-  );
-}
 
 t.test('a ring runs as soon as everything is there, in any order of requests', async (t) => {
   const { frontend, device } = await makeBench(t);
@@ -242,32 +217,39 @@ t.test('a ring outside memory waits, and runs when the memory comes', async (t) 
   t.strictSame(codes(errors), ['SET_VRING_ENABLE EFAULT']);
 });
 
-t.test('RESET_DEVICE and status 0: rings as new, memory and calls kept', async (t) => {
+t.test('T05 status 0 stops every ring; its index can still be asked, as QEMU does', async (t) => {
+  const { frontend, device } = await makeBench(t);
+  await negotiate(frontend);
+  const step = steps(frontend, event(t), memoryRegion(t));
+  for (const name of ['memory', 'size', 'address', 'kick', 'enable'] as const) await step[name]();
+  device.queue(0).base = 77; // as if it had taken some
+  await frontend.request('SET_STATUS', 0);
+  t.equal(device.describe(0), 'stopped size 256 base 77');
+  t.equal(device.queue(0).kick, undefined, 'the kick is dead');
+  t.equal((await frontend.request('GET_VRING_BASE', { index: 0, num: 0 })).num, 77);
+  await step.kick();
+  t.equal(device.describe(0), 'running size 256 base 77');
+});
+
+t.test('RESET_DEVICE: rings as new, memory and calls kept', async (t) => {
   const { frontend, device } = await makeBench(t);
   await negotiate(frontend);
   const step = steps(frontend, event(t), memoryRegion(t));
   await step.memory();
   await frontend.request('SET_VRING_CALL', { index: 0, hasFd: true }, [event(t).fd]);
-  const reset = [
-    () => frontend.request('RESET_DEVICE', undefined),
-    () => frontend.request('SET_STATUS', 0),
-  ];
-  for (const carryOut of reset) {
-    await frontend.request('SET_FEATURES', FEATURES);
-    for (const name of ['size', 'base', 'address', 'kick', 'enable'] as const) await step[name]();
-    t.equal(device.queue(0).mode, 'running');
-    await carryOut();
-    t.equal(device.queue(0).mode, 'stopped');
-    t.equal(device.queue(0).base, 0);
-    t.equal(device.queue(0).kick, undefined);
-    t.ok(device.queue(0).call);
-    t.equal(device.features, 0n);
-    t.equal(device.regions.length, 1);
-    t.ok(device.owned);
-    await step.kick();
-    await step.enable();
-    t.equal(device.queue(0).mode, 'stopped', 'T19 size and addresses have to come anew');
-  }
+  for (const name of ['size', 'base', 'address', 'kick', 'enable'] as const) await step[name]();
+  t.equal(device.queue(0).mode, 'running');
+  await frontend.request('RESET_DEVICE', undefined);
+  t.equal(device.queue(0).mode, 'stopped');
+  t.equal(device.queue(0).base, 0);
+  t.equal(device.queue(0).kick, undefined);
+  t.ok(device.queue(0).call);
+  t.equal(device.features, 0n);
+  t.equal(device.regions.length, 1);
+  t.ok(device.owned);
+  await step.kick();
+  await step.enable();
+  t.equal(device.queue(0).mode, 'stopped', 'T19 size and addresses have to come anew');
 });
 
 t.test('RESET_OWNER holds every ring until it is enabled again', async (t) => {

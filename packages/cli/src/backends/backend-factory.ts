@@ -4,8 +4,12 @@ import type { PacketSocket } from '@rxvhost/core';
 export interface BackendPlan {
   /** For the log: `tap0 (tap)`, `loopback`, … */
   readonly description: string;
-  /** Opens it. Throws `EnvironmentError` or `VhostError` when the machine says no. */
-  open(): PacketSocket;
+  /**
+   * Opens it.
+   * @param mtu - what the NIC will report, if that was given
+   * Throws `EnvironmentError` or `VhostError` when the machine says no.
+   */
+  open(mtu: number | undefined): PacketSocket;
 }
 
 /**

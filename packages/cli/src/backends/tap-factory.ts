@@ -15,6 +15,9 @@ export class TapBackendFactory implements BackendFactory {
     if (ifname === undefined) throw new UsageError(`backend tap: which one? Write ${this.form}`);
     const fault = interfaceNameFault(ifname);
     if (fault !== undefined) throw new UsageError(`backend tap: ${fault}`);
-    return { description: `tap ${ifname}`, open: () => openTap({ ifname }) };
+    return {
+      description: `tap ${ifname}`,
+      open: (mtu) => openTap(mtu === undefined ? { ifname } : { ifname, mtu }),
+    };
   }
 }

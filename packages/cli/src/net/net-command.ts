@@ -21,7 +21,11 @@ export async function netCommand(argv: readonly string[], terminal: Terminal): P
     return;
   }
   const options = parseNetOptions(argv, factories);
-  await serveNet(createNic(container, options.backend.open(), options.nic), options, terminal);
+  await serveNet(
+    createNic(container, options.backend.open(options.nic.mtu), options.nic),
+    options,
+    terminal,
+  );
 }
 
 function help(factories: readonly BackendFactory[]): string {

@@ -29,7 +29,11 @@ export const NET_OPTIONS: readonly OptionRow[] = [
   { name: 'fd', value: 'N', help: 'serve this inherited, already connected Unix socket instead' },
   { name: 'backend', value: 'SPEC', help: 'what the NIC is attached to: see below' },
   { name: 'mac', value: 'ADDRESS', help: 'MAC address that the device reports' },
-  { name: 'mtu', value: 'BYTES', help: 'MTU that the device reports, 68 to 65535' },
+  {
+    name: 'mtu',
+    value: 'BYTES',
+    help: 'MTU that the device reports, 68 to 65535; a tap made here gets it too',
+  },
   {
     name: 'queue-size',
     value: 'N',

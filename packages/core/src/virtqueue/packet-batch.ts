@@ -128,14 +128,15 @@ export class PacketBatch {
     let chains = 0;
     let room = 0;
     while (room < frame.length || chains === 0) {
-      const isLast = first + chains >= this.count;
-      if (isLast && !(this.largest && first === 0 && chains > 0)) {
-        this.wantsMore = true;
-        return 'full';
-      }
-      if (isLast || chains === this.chainsPerFrame) {
+      // In this order: one that fills no more chains than it may will not fit later either.
+      const outgrown = chains > 0 && first === 0 && chains === this.count && this.largest;
+      if (outgrown || chains === this.chainsPerFrame) {
         this.oversized += 1;
         return 'oversized';
+      }
+      if (first + chains >= this.count) {
+        this.wantsMore = true;
+        return 'full';
       }
       room += (this.lengths[first + chains] as number) - (chains === 0 ? this.skip : 0);
       chains += 1;

@@ -12,18 +12,19 @@ import type { DriverQueue } from '../queue/driver-queue.js';
 import { SplitDriverQueue } from '../queue/split-driver-queue.js';
 
 /** One virtqueue of a guest with all that a front-end has to tell the device about it. */
-export interface GuestRing {
+export interface GuestRing<Event extends EventPort = EventPort> {
   /** 2k receives, 2k + 1 transmits (virtio 1.2, 5.1.2). */
   readonly index: number;
   readonly queue: DriverQueue;
   /** Where the ring lies, as the device is told: in the front-end's address space. */
   readonly addresses: VringAddresses;
-  readonly kick: EventPort;
-  readonly call: EventPort;
+  readonly kick: Event;
+  readonly call: Event;
 }
 
 /** How a {@link GuestNic} is made. */
-export interface GuestNicOptions extends VirtioNetDriverOptions {
+export interface GuestNicOptions<Event extends EventPort = EventPort>
+  extends VirtioNetDriverOptions {
   /** Entries in each ring, a power of two; 256 by default. */
   readonly queueSize?: number;
   /** Queue pairs; 1 by default. */
@@ -31,7 +32,7 @@ export interface GuestNicOptions extends VirtioNetDriverOptions {
   /** Descriptors in each indirect table; 8 by default, where INDIRECT_DESC was negotiated. */
   readonly indirectEntries?: number;
   /** Makes a kick or call event: `() => new LocalEvent()` in process, `() => new EventFd()` across. */
-  readonly makeEvent: () => EventPort;
+  readonly makeEvent: () => Event;
 }
 
 /**
@@ -39,17 +40,17 @@ export interface GuestNicOptions extends VirtioNetDriverOptions {
  * It lacks only a device: hand {@link rings} and the arena's regions to a vhost-user front-end, or
  * give it to {@link plugIn}.
  */
-export class GuestNic {
+export class GuestNic<Event extends EventPort = EventPort> {
   readonly features: bigint;
-  readonly rings: readonly GuestRing[];
+  readonly rings: readonly GuestRing<Event>[];
   readonly drivers: readonly VirtioNetDriver[];
 
   constructor(
     readonly arena: GuestMemoryArena,
-    options: GuestNicOptions,
+    options: GuestNicOptions<Event>,
   ) {
     this.features = options.features;
-    const rings: GuestRing[] = [];
+    const rings: GuestRing<Event>[] = [];
     for (let index = 0; index < 2 * (options.pairs ?? 1); index += 1) {
       rings.push(makeRing(arena, index, options));
     }
@@ -68,7 +69,7 @@ export class GuestNic {
   }
 
   /** Ring `index`. Throws `ENOBUFS` where there is none. */
-  ring(index: number): GuestRing {
+  ring(index: number): GuestRing<Event> {
     const ring = this.rings[index];
     if (ring === undefined) throw new VhostError('ENOBUFS', `guest NIC: no ring ${index}`);
     return ring;
@@ -96,7 +97,11 @@ export class GuestNic {
   }
 }
 
-function makeRing(arena: GuestMemoryArena, index: number, options: GuestNicOptions): GuestRing {
+function makeRing<Event extends EventPort>(
+  arena: GuestMemoryArena,
+  index: number,
+  options: GuestNicOptions<Event>,
+): GuestRing<Event> {
   const { features, makeEvent } = options;
   const indirect = (features & NetFeature.INDIRECT_DESC) !== 0n;
   const queue = new SplitDriverQueue(arena, options.queueSize ?? 256, {

@@ -7,7 +7,11 @@ import { buildIpv4, formatIp, IpProtocol, parseIpv4 } from './ipv4.js';
 /** Milliseconds that `resolve` and `ping` wait for an answer. */
 export const DEFAULT_ANSWER_TIMEOUT = 2000;
 
+const NO_DATA = new Uint8Array(0);
+
 interface Waiter {
+  /** What must come back, byte for byte; nothing for an ARP reply. */
+  readonly data: Uint8Array;
   readonly resolve: (at: number) => void;
   readonly reject: (error: Error) => void;
   readonly timer: ReturnType<typeof setTimeout>;
@@ -38,7 +42,7 @@ export class TinyHost {
   async resolve(ip: Uint8Array, timeout = DEFAULT_ANSWER_TIMEOUT): Promise<Uint8Array> {
     const key = formatIp(ip);
     if (!this.#neighbours.has(key)) {
-      const answer = this.#await(`arp ${key}`, timeout);
+      const answer = this.#await(`arp ${key}`, NO_DATA, timeout);
       this.#sendArp('request', new Uint8Array(6), ip, BROADCAST);
       await answer;
     }
@@ -57,7 +61,7 @@ export class TinyHost {
     const data = Uint8Array.from({ length: dataLength }, (_, at) => (at + sequence) & 0xff);
     const echo = { kind: 'request', identifier: 1, sequence, data } as const;
     const frame = this.#ipFrame(mac, ip, buildEcho(echo));
-    const answer = this.#await(`echo ${sequence} ${data.join()}`, timeout);
+    const answer = this.#await(`echo ${sequence}`, data, timeout);
     const sent = performance.now();
     this.transmit(frame);
     return (await answer) - sent;
@@ -76,7 +80,7 @@ export class TinyHost {
     if (packet?.protocol !== IpProtocol.ICMP || !same(packet.destination, this.ip)) return false;
     const echo = parseEcho(packet.payload);
     if (echo === undefined) return false;
-    if (echo.kind === 'reply') return this.#answer(`echo ${echo.sequence} ${echo.data.join()}`);
+    if (echo.kind === 'reply') return this.#answer(`echo ${echo.sequence}`, echo.data);
     const reply = buildEcho({ ...echo, kind: 'reply' });
     this.transmit(this.#ipFrame(ethernet.source, packet.source, reply));
     return true;
@@ -94,7 +98,9 @@ export class TinyHost {
   #onArp(message: ArpMessage): boolean {
     if (!same(message.targetIp, this.ip)) return false;
     this.#neighbours.set(formatIp(message.senderIp), message.senderMac.slice());
-    if (message.operation === 'reply') return this.#answer(`arp ${formatIp(message.senderIp)}`);
+    if (message.operation === 'reply') {
+      return this.#answer(`arp ${formatIp(message.senderIp)}`, NO_DATA);
+    }
     this.#sendArp('reply', message.senderMac, message.senderIp, message.senderMac);
     return true;
   }
@@ -115,20 +121,19 @@ export class TinyHost {
     return buildEthernet(mac, this.mac, EtherType.IPV4, buildIpv4(packet));
   }
 
-  #await(key: string, timeout: number): Promise<number> {
+  #await(key: string, data: Uint8Array, timeout: number): Promise<number> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiters.delete(key);
-        const what = key.split(' ', 2).join(' ');
-        reject(new VhostError('ETIMEDOUT', `host: no answer to ${what} within ${timeout} ms`));
+        reject(new VhostError('ETIMEDOUT', `host: no answer to ${key} within ${timeout} ms`));
       }, timeout);
-      this.#waiters.set(key, { resolve, reject, timer });
+      this.#waiters.set(key, { data, resolve, reject, timer });
     });
   }
 
-  #answer(key: string): boolean {
+  #answer(key: string, data: Uint8Array): boolean {
     const waiter = this.#waiters.get(key);
-    if (waiter === undefined) return false;
+    if (waiter === undefined || !same(waiter.data, data)) return false;
     this.#waiters.delete(key);
     clearTimeout(waiter.timer);
     waiter.resolve(performance.now());

@@ -1,4 +1,4 @@
-import { ArrayBufferMapping, type MemoryRegion } from '@rxvhost/core';
+import { ArrayBufferMapping, type MemoryMapping, type MemoryRegion } from '@rxvhost/core';
 
 const CANARY = 0xc7;
 /** Bytes of the guard zones before, between and behind the regions. */
@@ -14,10 +14,15 @@ export class GuardedMemory {
   readonly #guards: { start: number; end: number }[] = [];
   readonly #canaries = Buffer.alloc(GUARD, CANARY);
 
-  constructor(places: readonly { guestAddress: number; userAddress: number; size: number }[]) {
-    const total = places.reduce((sum, { size }) => sum + size + GUARD, GUARD);
-    const buffer = new ArrayBuffer(total);
-    const mapping = new ArrayBufferMapping(buffer);
+  /** @param makeMapping - the memory to use; plain memory by default */
+  constructor(
+    places: readonly { guestAddress: number; userAddress: number; size: number }[],
+    makeMapping: (size: number) => MemoryMapping = (size) =>
+      new ArrayBufferMapping(new ArrayBuffer(size)),
+  ) {
+    const mapping = makeMapping(places.reduce((sum, { size }) => sum + size + GUARD, GUARD));
+    const [buffer] = mapping.windows;
+    if (buffer === undefined) throw new Error('a mapping has a window');
     this.#bytes = new Uint8Array(buffer).fill(CANARY);
     let at = 0;
     this.regions = places.map((place) => {

@@ -174,9 +174,14 @@ export class DeviceRequests implements BackendRequests {
     return this.#status;
   }
 
+  /**
+   * Status 0 is the guest's reset: no ring touches its memory from here on. Nothing is forgotten,
+   * though: QEMU says it whenever it stops the device, *before* it asks each ring's index, and would
+   * otherwise start a paused or migrated guest from index 0.
+   */
   setStatus(status: number): void {
     if (status > 0xff) throw new VhostError('EINVAL', `SET_STATUS: ${status} is over 0xff`);
-    if (status === 0) this.resetDevice();
+    if (status === 0) this.#vrings.stopAll();
     this.#status = status;
   }
 }

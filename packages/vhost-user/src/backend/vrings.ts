@@ -123,6 +123,11 @@ export class Vrings {
     return settled.then(() => this.device.vringBase(index));
   }
 
+  /** As {@link stop}, for every ring. */
+  stopAll(): void {
+    for (const [index, ring] of this.#rings.entries()) this.#stop(index, ring);
+  }
+
   /**
    * Everything back to how it was at connection, but for calls and error events: front-ends that
    * reset a device do not always send those again, and a ring that stands still uses neither.

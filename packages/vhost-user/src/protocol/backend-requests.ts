@@ -39,5 +39,5 @@ export interface BackendRequests {
   writeConfig(config: ConfigPayload): void;
   setMtu(mtu: number): void;
   status(): number;
-  setStatus(status: number): void | Promise<void>;
+  setStatus(status: number): void;
 }

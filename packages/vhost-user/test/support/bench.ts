@@ -113,16 +113,16 @@ export function event(t: Test): EventFd {
   return port;
 }
 
-/** Waits until `condition` holds; fails the test after a second. */
+/** Waits until `condition` holds; fails the test after ten seconds. */
 export async function until(t: Test, what: string, condition: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 200; waited += 1) {
+  for (let waited = 0; waited < 2000; waited += 1) {
     if (condition()) {
       t.pass(what);
       return;
     }
     await sleep(5);
   }
-  t.fail(`not within a second: ${what}`);
+  t.fail(`not within ten seconds: ${what}`);
 }
 
 /** File descriptors that this process has open. */
