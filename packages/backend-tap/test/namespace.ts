@@ -1,10 +1,10 @@
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { existsSync } from 'node:fs';
 import { loadNative } from '@rxvhost/sys';
+import { insidePrivateNetwork } from '@rxvhost/sys/testing';
 import t from 'tap';
 
-const INSIDE = 'RXVHOST_TEST_INSIDE_NAMESPACE';
+export { ip } from '@rxvhost/sys/testing';
+
 const { RXVHOST_REQUIRE_PEERS } = process.env;
 
 /** Why taps cannot be tried here, or `undefined` when they can. */
@@ -18,33 +18,11 @@ function missing(): string | undefined {
  * the outcome on. True in there: go on with the tests. False outside: do nothing more.
  */
 export function insideNamespace(url: string): boolean {
-  if (process.env[INSIDE] === '1') {
-    // The kernel's own frames (neighbour discovery) would mix with the test's.
-    for (const scope of ['all', 'default']) {
-      const path = `/proc/sys/net/ipv6/conf/${scope}/disable_ipv6`;
-      if (existsSync(path)) writeFileSync(path, '1');
-    }
-    return true;
-  }
   const reason = missing();
-  if (reason !== undefined) {
-    if (RXVHOST_REQUIRE_PEERS === '1') t.fail(reason);
-    else t.pass('taps', { skip: reason });
-    return false;
-  }
-  const mount = 'mount -t sysfs sysfs /sys && exec "$0" "$@"';
-  const again = [process.execPath, ...process.execArgv, fileURLToPath(url)];
-  const { status } = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', mount, ...again], {
-    stdio: 'inherit',
-    env: { ...process.env, [INSIDE]: '1' },
-  });
-  process.exitCode = status ?? 1;
+  if (reason === undefined) return insidePrivateNetwork(url);
+  if (RXVHOST_REQUIRE_PEERS === '1') t.fail(reason);
+  else t.pass('taps', { skip: reason });
   return false;
-}
-
-/** Runs `ip` with arguments in one string. */
-export function ip(command: string): string {
-  return execFileSync('ip', command.split(' '), { encoding: 'utf8' });
 }
 
 /** Opens a tun device with just these flags. */

@@ -14,6 +14,8 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitReadFrames(env, exports);
   InitSendFrames(env, exports);
   InitReceiveFrames(env, exports);
+  InitPacketSocket(env, exports);
+  InitReceivePackets(env, exports);
   InitFlatCopy(env, exports);
   InitGuestCopy(env, exports);
   return exports;

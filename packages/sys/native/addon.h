@@ -21,6 +21,8 @@ void InitWriteFrames(Napi::Env env, Napi::Object exports);
 void InitReadFrames(Napi::Env env, Napi::Object exports);
 void InitSendFrames(Napi::Env env, Napi::Object exports);
 void InitReceiveFrames(Napi::Env env, Napi::Object exports);
+void InitPacketSocket(Napi::Env env, Napi::Object exports);
+void InitReceivePackets(Napi::Env env, Napi::Object exports);
 void InitFlatCopy(Napi::Env env, Napi::Object exports);
 void InitGuestCopy(Napi::Env env, Napi::Object exports);
 

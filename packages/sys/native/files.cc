@@ -54,10 +54,18 @@ static Napi::Value SetNonBlocking(const Napi::CallbackInfo& info) {
   return Answer(info.Env(), fcntl(fd, F_SETFL, flags | O_NONBLOCK));
 }
 
+// (path, major, minor): a character device that only we may open.
+static Napi::Value MakeDevice(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  const dev_t device = makedev(IntArgument(info, 1), IntArgument(info, 2));
+  return Answer(info.Env(), mknod(path.c_str(), S_IFCHR | S_IRUSR | S_IWUSR, device));
+}
+
 void InitFiles(Napi::Env env, Napi::Object exports) {
   Export<CreateMemfd>(env, exports, "createMemfd");
   Export<FileStatus>(env, exports, "fileStatus");
   Export<Duplicate>(env, exports, "duplicate");
   Export<Close>(env, exports, "close");
   Export<SetNonBlocking>(env, exports, "setNonBlocking");
+  Export<MakeDevice>(env, exports, "makeDevice");
 }

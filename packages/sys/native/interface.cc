@@ -34,6 +34,16 @@ Napi::Value Index(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), request.ifr_ifindex);
 }
 
+// (index, out array) -> 0; `out` gets the name.
+Napi::Value Name(const Napi::CallbackInfo& info) {
+  char name[IF_NAMESIZE];
+  if (if_indextoname(static_cast<unsigned>(IntArgument(info, 0)), name) == nullptr) {
+    return Failure(info.Env(), errno == ENXIO ? ENODEV : errno);
+  }
+  info[1].As<Napi::Array>()[0u] = Napi::String::New(info.Env(), name);
+  return Napi::Number::New(info.Env(), 0);
+}
+
 // (name) -> IFF_ flags.
 Napi::Value Flags(const Napi::CallbackInfo& info) {
   struct ifreq request = {};
@@ -97,6 +107,7 @@ Napi::Value SetHardwareAddress(const Napi::CallbackInfo& info) {
 
 void InitInterface(Napi::Env env, Napi::Object exports) {
   Export<Index>(env, exports, "interfaceIndex");
+  Export<Name>(env, exports, "interfaceName");
   Export<Flags>(env, exports, "interfaceFlags");
   Export<SetUp>(env, exports, "setInterfaceUp");
   Export<Mtu>(env, exports, "interfaceMtu");

@@ -76,3 +76,11 @@ export function setNonBlocking(fd: number): void {
   checkFd(fd, what);
   check(loadNative().setNonBlocking(fd), what);
 }
+
+/**
+ * Makes a character device special file that only its owner may open. Throws `EPERM` (needs
+ * CAP_MKNOD), `EEXIST`, `ENOENT`, `EACCES`.
+ */
+export function makeCharacterDevice(path: string, major: number, minor: number): void {
+  check(loadNative().makeDevice(path, major, minor), `make device ${path} (${major}:${minor})`);
+}

@@ -59,11 +59,19 @@ export function readFrames(fd: number, batch: PacketBatch, largestFrame = LARGES
 
 /**
  * Sends frames `first … batch.count - 1` as one datagram each, up to 64 with one `sendmmsg`.
+ * @param vnetHeader - for a packet socket with `setPacketVnetHeader`: bytes of virtio-net header
+ * before each frame. The kernel takes 10; of 12 the last two, `num_buffers`, are left out
  * @returns how many frames were disposed of; fewer than given: wait until `fd` is writable
  */
-export function sendFrames(fd: number, batch: PacketBatch, first: number): number {
+export function sendFrames(
+  fd: number,
+  batch: PacketBatch,
+  first: number,
+  vnetHeader: 0 | 10 | 12 = 0,
+): number {
   const windows = bindWindows(batch.windows);
-  const result = loadNative().sendFrames(bindBatch(batch).handle, windows.handle, fd, first);
+  const { handle } = bindBatch(batch);
+  const result = loadNative().sendFrames(handle, windows.handle, fd, first, vnetHeader);
   return check(result, 'send frames');
 }
 
@@ -82,4 +90,18 @@ export function receiveFrames(fd: number, batch: PacketBatch): number {
   const result = loadNative().receiveFrames(binding.handle, windows.handle, fd);
   binding.store(batch);
   return check(result, `receive frames from fd ${fd}`);
+}
+
+/**
+ * As {@link receiveFrames}, for packet sockets: a VLAN tag that the kernel took out of a frame and
+ * tells in auxiliary data is put back (hazard T56). `frameLengths` count it, and the header.
+ * @param vnetHeader - bytes of virtio-net header before each frame, as in {@link sendFrames}; the last
+ * two of 12 are not written
+ */
+export function receivePackets(fd: number, batch: PacketBatch, vnetHeader: 0 | 10 | 12): number {
+  const windows = bindWindows(batch.windows);
+  const binding = bindBatch(batch);
+  const result = loadNative().receivePackets(binding.handle, windows.handle, fd, vnetHeader);
+  binding.store(batch);
+  return check(result, `receive packets from fd ${fd}`);
 }

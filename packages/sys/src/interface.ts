@@ -19,6 +19,13 @@ export function interfaceIndex(ifname: string): number {
   return check(loadNative().interfaceIndex(ifname), `ask for the index of "${ifname}"`);
 }
 
+/** The name of the interface with this index. Throws `ENODEV`. */
+export function interfaceName(index: number): string {
+  const names: string[] = [];
+  check(loadNative().interfaceName(index, names), `ask for the name of interface ${index}`);
+  return names[0] ?? '';
+}
+
 /** Whether the interface is administratively up. Throws `ENODEV`. */
 export function interfaceIsUp(ifname: string): boolean {
   const flags = check(loadNative().interfaceFlags(ifname), `ask for the flags of "${ifname}"`);

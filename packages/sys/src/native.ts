@@ -22,6 +22,7 @@ export interface Native {
   duplicate(fd: number): Result;
   close(fd: number): Result;
   setNonBlocking(fd: number): Result;
+  makeDevice(path: string, major: number, minor: number): Result;
 
   filePageSize(fd: number): number;
   mapShared(
@@ -65,7 +66,23 @@ export interface Native {
   setTunPersistent(fd: number, on: number): Result;
   setTunQueue(fd: number, flags: number): Result;
 
+  openPacketSocket(): Result;
+  bindPacketSocket(fd: number, interfaceIndex: number): Result;
+  packetSocketInterface(fd: number): Result;
+  socketOption(fd: number, level: number, name: number): Result;
+  setSocketOption(fd: number, level: number, name: number, value: number): Result;
+  addPacketMembership(
+    fd: number,
+    interfaceIndex: number,
+    type: number,
+    address: Uint8Array,
+  ): Result;
+  attachFilter(fd: number, program: Uint8Array): Result;
+  packetDrops(fd: number): Result;
+  outgoingBytes(fd: number): Result;
+
   interfaceIndex(name: string): Result;
+  interfaceName(index: number, names: string[]): Result;
   interfaceFlags(name: string): Result;
   setInterfaceUp(name: string, up: boolean): Result;
   interfaceMtu(name: string): Result;
@@ -87,8 +104,20 @@ export interface Native {
     fd: number,
     largestFrame: number,
   ): Result;
-  sendFrames(batch: Handle<'batch'>, windows: Handle<'windows'>, fd: number, first: number): Result;
+  sendFrames(
+    batch: Handle<'batch'>,
+    windows: Handle<'windows'>,
+    fd: number,
+    first: number,
+    vnetHeader: number,
+  ): Result;
   receiveFrames(batch: Handle<'batch'>, windows: Handle<'windows'>, fd: number): Result;
+  receivePackets(
+    batch: Handle<'batch'>,
+    windows: Handle<'windows'>,
+    fd: number,
+    vnetHeader: number,
+  ): Result;
   gather(
     batch: Handle<'batch'>,
     windows: Handle<'windows'>,

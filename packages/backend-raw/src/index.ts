@@ -1,0 +1,5 @@
+export * from './adopt-raw.js';
+export * from './open-raw.js';
+export * from './raw-module.js';
+export * from './raw-packet-socket.js';
+export * from './raw-provider.js';

@@ -1,0 +1,41 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const INSIDE = 'RXVHOST_TEST_INSIDE_NAMESPACE';
+
+/**
+ * Runs the calling program again in a network namespace of its own, which ends with it, and takes
+ * over its exit status. The kernel's own frames (neighbour discovery) do not disturb there: IPv6 is
+ * off. Needs root.
+ *
+ * @param url - `import.meta.url` of the program
+ * @returns true in there: go on. False outside: do nothing more
+ */
+export function insidePrivateNetwork(url: string): boolean {
+  if (process.env[INSIDE] === '1') {
+    setIpv6(false);
+    return true;
+  }
+  const mount = 'mount -t sysfs sysfs /sys && exec "$0" "$@"';
+  const again = [process.execPath, ...process.execArgv, fileURLToPath(url)];
+  const { status } = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', mount, ...again], {
+    stdio: 'inherit',
+    env: { ...process.env, [INSIDE]: '1' },
+  });
+  process.exitCode = status ?? 1;
+  return false;
+}
+
+/** Switches IPv6 on or off on every interface that there is and will be. */
+export function setIpv6(on: boolean): void {
+  for (const scope of ['all', 'default']) {
+    const path = `/proc/sys/net/ipv6/conf/${scope}/disable_ipv6`;
+    if (existsSync(path)) writeFileSync(path, on ? '0' : '1');
+  }
+}
+
+/** Runs `ip` with arguments in one string; returns its output. */
+export function ip(command: string): string {
+  return execFileSync('ip', command.split(' '), { encoding: 'utf8' });
+}
