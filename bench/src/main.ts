@@ -6,15 +6,18 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { loopBack, receiveFill, transmitDrain } from './cases/memory.js';
 import { ringWalk } from './cases/ring-walk.js';
 import { kickToCall } from './cases/round-trip.js';
-import { transmitDrain, transmitTap } from './cases/transmit.js';
+import { transmitTap } from './cases/tap.js';
 import { type Result, table } from './result.js';
 import type { Settings } from './settings.js';
 
 const CASES: Record<string, (settings: Settings) => Result[] | Promise<Result[]>> = {
   ring: ringWalk,
   drain: transmitDrain,
+  receive: receiveFill,
+  loopback: loopBack,
   tap: transmitTap,
   'round-trip': kickToCall,
 };

@@ -1,3 +1,6 @@
+import { join } from 'node:path';
+import type { Measurement } from './peers/vhost-client.js';
+
 /** What a benchmark run was asked for. */
 export interface Settings {
   /** Seconds of each measurement. */
@@ -17,3 +20,8 @@ export const CLIENT_CORE = 1;
 export const BUSY_POLL = 10_000;
 /** Seconds that do not count: DPDK's start-up, V8's warm-up. */
 export const WARM_UP = 1;
+
+/** A measurement on a socket of its own. */
+export function measurementOf({ folder, seconds }: Settings, name: string): Measurement {
+  return { socketPath: join(folder, `${name}.sock`), seconds, warmUp: WARM_UP, core: CLIENT_CORE };
+}

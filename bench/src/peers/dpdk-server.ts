@@ -18,6 +18,31 @@ export async function startDpdkSink(socketPath: string, core: number): Promise<D
   );
 }
 
+/** `net_vhost` in `txonly`: gives the guest as many frames as it takes. */
+export async function startDpdkSource(socketPath: string, core: number): Promise<DpdkServer> {
+  return await serve(
+    await Testpmd.start({
+      name: 'bench-source',
+      mode: 'txonly',
+      core,
+      devices: [`net_vhost0,iface=${socketPath}`],
+    }),
+  );
+}
+
+/** `net_vhost` in `io` on its one port: gives every frame back. */
+export async function startDpdkLoop(socketPath: string, core: number): Promise<DpdkServer> {
+  return await serve(
+    await Testpmd.start({
+      name: 'bench-loop',
+      mode: 'io',
+      core,
+      devices: [`net_vhost0,iface=${socketPath}`],
+      arguments: ['--port-topology=loop'],
+    }),
+  );
+}
+
 /** `net_vhost` to `net_tap`: forwards every frame to a tap that it makes in the namespace. */
 export async function startDpdkTapForwarder(
   socketPath: string,

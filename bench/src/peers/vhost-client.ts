@@ -33,18 +33,41 @@ export async function forwardRate(
   );
 }
 
+/** Frames a second that the client receives from a server which gives all it can. */
+export async function receiveRate(measurement: Measurement): Promise<number> {
+  return await withClient(measurement, { mode: 'rxonly' }, (client) =>
+    rateOf(measurement, async () => (await client.portStatistics())[0]?.received ?? 0),
+  );
+}
+
+/** Frames a second that go round between a client and a server which both give every frame back. */
+export async function loopRate(measurement: Measurement): Promise<number> {
+  return await withClient(measurement, { mode: 'io', txFirst: 8 }, (client) =>
+    rateOf(measurement, async () => (await client.portStatistics())[0]?.received ?? 0),
+  );
+}
+
 async function withTransmittingClient(
+  measurement: Measurement,
+  measure: (client: Testpmd) => Promise<number>,
+): Promise<number> {
+  return await withClient(measurement, { mode: 'txonly' }, measure);
+}
+
+async function withClient(
   { socketPath, core }: Measurement,
+  { mode, txFirst = 0 }: { mode: 'txonly' | 'rxonly' | 'io'; txFirst?: number },
   measure: (client: Testpmd) => Promise<number>,
 ): Promise<number> {
   const client = await Testpmd.start({
     name: 'bench-client',
-    mode: 'txonly',
+    mode,
     core,
     devices: [`net_virtio_user0,path=${socketPath},queue_size=256`],
+    arguments: mode === 'io' ? ['--port-topology=loop'] : [],
   });
   try {
-    await client.forward();
+    await client.forward({ txFirst });
     const rate = await measure(client);
     await client.stopForwarding();
     return rate;

@@ -8,6 +8,7 @@ import { loopback, NullSocket, type PacketSocket, VhostNet } from '@rxvhost/core
 import { NativeCopier } from '@rxvhost/sys';
 import { VhostUserServer } from '@rxvhost/vhost-user';
 import { CopyingSink } from './copying-sink.js';
+import { FrameSource } from './frame-source.js';
 
 const { values } = parseArgs({
   options: {
@@ -21,6 +22,8 @@ function backend(name: string, argument: string): PacketSocket {
   switch (name) {
     case 'copy':
       return new CopyingSink(new NativeCopier());
+    case 'source':
+      return new FrameSource(new NativeCopier());
     case 'null':
       return new NullSocket();
     case 'loopback':
