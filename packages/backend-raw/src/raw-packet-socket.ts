@@ -8,7 +8,13 @@
  * no telling the kernel which unfinished frames to give, as there is for a tap. A VLAN tag comes
  * apart from its frame and is put back by native code (hazard T56).
  */
-import { ERRNO, type PacketBatch, type PacketSocket, VhostError } from '@rxvhost/core';
+import {
+  ERRNO,
+  type PacketBatch,
+  type PacketSocket,
+  type SocketOffloads,
+  VhostError,
+} from '@rxvhost/core';
 import {
   closeFd,
   FdPoll,
@@ -20,6 +26,7 @@ import {
   sendFrames,
 } from '@rxvhost/sys';
 import { merge, type Observable, Subject } from 'rxjs';
+import { RAW_OFFLOADS } from './raw-offloads.js';
 
 /** What is known of a packet socket when a {@link RawPacketSocket} takes it over. */
 export interface RawDescription {
@@ -47,6 +54,8 @@ export class RawPacketSocket implements PacketSocket {
   readonly writable$: Observable<void>;
   /** Absent on a socket without the header. */
   readonly setHeaderLength?: (bytes: 10 | 12) => void;
+  /** Absent on a socket without the header. */
+  readonly offloads?: SocketOffloads;
 
   readonly #fd: number;
   readonly #poll: FdPoll;
@@ -65,6 +74,7 @@ export class RawPacketSocket implements PacketSocket {
     this.#sendBuffer = sendBufferSize(fd);
     if (vnetHeader) {
       this.#headerLength = 12;
+      this.offloads = RAW_OFFLOADS;
       this.setHeaderLength = (bytes) => {
         this.#headerLength = bytes;
       };
