@@ -23,7 +23,16 @@ import {
   vnetHeaderSize,
   writeFrames,
 } from '@rxvhost/sys';
-import { merge, type Observable, Subject } from 'rxjs';
+import {
+  EMPTY,
+  ignoreElements,
+  interval,
+  merge,
+  type Observable,
+  Subject,
+  takeUntil,
+  tap,
+} from 'rxjs';
 import { TapOffloads } from './tap-offloads.js';
 
 /** What is known of a tap when a {@link TapSocket} takes it over. */
@@ -39,8 +48,15 @@ export interface TapDescription {
   readonly multiQueue: boolean;
   /** What the queues of one interface share; made when left out. */
   readonly offloads?: TapOffloads;
+  /**
+   * Whether the interface is gone, for a driver whose fd does not say so by itself (macvtap). Asked
+   * once a second while somebody waits for frames.
+   */
+  readonly isGone?: () => boolean;
 }
 
+/** Milliseconds between looks whether the interface is gone. */
+const LOOK_AGAIN = 1000;
 /** The header of a modern guest; `setHeaderLength` changes it for a legacy one. */
 const INITIAL_HEADER = 12;
 
@@ -66,6 +82,7 @@ export class TapSocket implements PacketSocket {
   readonly #fd: number;
   readonly #poll: FdPoll;
   readonly #failure = new Subject<never>();
+  readonly #closing = new Subject<void>();
   readonly #interfaceOffloads: TapOffloads | undefined;
   #headerLength: 0 | 10 | 12 = 0;
   #steered = true;
@@ -89,7 +106,9 @@ export class TapSocket implements PacketSocket {
     }
     if (multiQueue) this.setSteering = (on) => this.#setSteering(on);
     this.#poll = new FdPoll(fd);
-    this.readable$ = merge(this.#poll.readable$, this.#failure);
+    const { isGone } = description;
+    const gone$ = isGone === undefined ? EMPTY : this.#watch(isGone);
+    this.readable$ = merge(this.#poll.readable$, this.#failure, gone$);
     this.writable$ = merge(this.#poll.writable$, this.#failure);
   }
 
@@ -118,6 +137,7 @@ export class TapSocket implements PacketSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#closing.next();
     this.#poll.close();
     this.#failure.complete();
     closeFd(this.#fd);
@@ -134,6 +154,17 @@ export class TapSocket implements PacketSocket {
       );
     }
     this.#headerLength = bytes;
+  }
+
+  /** Emits nothing; subscribed, it looks whether the interface is gone. */
+  #watch(isGone: () => boolean): Observable<never> {
+    return interval(LOOK_AGAIN).pipe(
+      takeUntil(this.#closing),
+      tap(() => {
+        if (isGone()) this.#fail(new VhostError('EBADFD', `${this.ifname} was deleted`));
+      }),
+      ignoreElements(),
+    );
   }
 
   /** Frames that wait in a queue when it is taken off the list are dropped by the kernel. */
