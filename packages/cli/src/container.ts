@@ -1,3 +1,5 @@
+import { macvtapModule } from '@rxvhost/backend-macvtap';
+import { rawModule } from '@rxvhost/backend-raw';
 import { tapModule } from '@rxvhost/backend-tap';
 import {
   BACKEND,
@@ -15,6 +17,8 @@ import {
 import { NativeCopier } from '@rxvhost/sys';
 import { Container, ContainerModule, type ServiceIdentifier } from 'inversify';
 import type { BackendFactory } from './backends/backend-factory.js';
+import { MacvtapBackendFactory } from './backends/macvtap-factory.js';
+import { RawBackendFactory } from './backends/raw-factory.js';
 import {
   FdBackendFactory,
   LoopbackBackendFactory,
@@ -37,16 +41,21 @@ const cliModule = new ContainerModule(({ bind, rebind }) => {
     [FRAME_COPIER],
   );
   bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new TapBackendFactory());
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new RawBackendFactory());
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new MacvtapBackendFactory());
   bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(
     (chain: BackendChain) => new FdBackendFactory(chain),
     [BACKEND_CHAIN],
   );
 });
 
-/** Everything that the command is made of: the one place where it is put together. */
+/**
+ * Everything that the command is made of: the one place where it is put together. Backend providers
+ * are asked in the order in which their modules are loaded, as the kernel's vhost-net asks (seed C10).
+ */
 export function createContainer(): Container {
   const container = new Container();
-  container.load(coreModule, tapModule, cliModule);
+  container.load(coreModule, rawModule, tapModule, macvtapModule, cliModule);
   return container;
 }
 
