@@ -1,12 +1,14 @@
-import { NEVER } from 'rxjs';
+import { Subject } from 'rxjs';
 import type { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { PacketSocket } from './packet-socket.js';
 
 /** Takes every frame and drops it; never has one to give. */
 export class NullSocket implements PacketSocket {
   readonly headerLength = 0;
-  readonly readable$ = NEVER;
-  readonly writable$ = NEVER;
+  /** Says nothing before it ends. */
+  readonly #silence = new Subject<never>();
+  readonly readable$ = this.#silence.asObservable();
+  readonly writable$ = this.#silence.asObservable();
 
   send(batch: PacketBatch, first: number): number {
     for (let frame = first; frame < batch.count; frame += 1) {
@@ -19,5 +21,7 @@ export class NullSocket implements PacketSocket {
     return 0;
   }
 
-  close(): void {}
+  close(): void {
+    this.#silence.complete();
+  }
 }
