@@ -1,0 +1,24 @@
+import { expect } from '../exchange.js';
+import { type Check, withPeer } from './check.js';
+
+export const HEADER_CHECKS: readonly Check[] = [
+  {
+    name: 'headerLength is 0, 10 or 12, and setHeaderLength changes it for frames both ways',
+    async run(exchange) {
+      const { backend } = exchange;
+      expect([0, 10, 12].includes(backend.headerLength), `it is ${backend.headerLength}`);
+      if (backend.setHeaderLength === undefined) return;
+      for (const bytes of [10, 12, 10] as const) {
+        backend.setHeaderLength(bytes);
+        expect(backend.headerLength === bytes, `it is ${backend.headerLength}, set to ${bytes}`);
+        if (!withPeer(exchange.options)) continue;
+        const out = exchange.frames([60, 300]);
+        await exchange.sendAll(out);
+        await exchange.expectAtPeer(out);
+        const back = exchange.frames([61, 301]);
+        await exchange.peer.inject(back);
+        await exchange.expectReceived(back);
+      }
+    },
+  },
+];
