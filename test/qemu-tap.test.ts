@@ -1,6 +1,5 @@
 /** A Linux guest in QEMU whose network card is `rxvhost net` on a tap. */
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -14,10 +13,10 @@ import {
   peerTest,
 } from './support/requirements.js';
 import { Server } from './support/server.js';
+import { copies64MebibytesEachWay } from './support/tcp-copy.js';
 
 t.setTimeout(240_000);
 
-const MEBIBYTE = 1024 * 1024;
 const ifname = 'qemutap0';
 const hostAddress = '10.9.1.1';
 const configure = 'ip addr add 10.9.1.2/24 dev eth0 && ip link set eth0 up';
@@ -54,7 +53,7 @@ peerTest(t, 'a guest of QEMU has a network card', requirements, async (t) => {
   });
 
   await t.test('64 MiB arrive unchanged in each direction', (t) =>
-    copies64MebibytesEachWay(t, { folder, guest, namespace }),
+    copies64MebibytesEachWay(t, { folder, guest, namespace, hostAddress }),
   );
 
   await t.test('it works again after its link was down', async (t) => {
@@ -111,37 +110,4 @@ async function answersPing(t: Test, guest: Guest): Promise<void> {
   // Waits for up to 10 s in all: an interface that has just come up takes a moment.
   const ping = `for try in 1 2 3 4 5; do ping -c 3 -i 0.1 -W 2 ${hostAddress} && exit 0; done; exit 1`;
   t.match(await guest.check(ping), / 3 packets received/);
-}
-
-interface Copy {
-  readonly folder: string;
-  readonly guest: Guest;
-  readonly namespace: NetworkNamespace;
-}
-
-async function copies64MebibytesEachWay(t: Test, { folder, guest, namespace }: Copy) {
-  const [sent, returned] = [join(folder, 'sent'), join(folder, 'returned')];
-  writeFileSync(sent, randomBytes(64 * MEBIBYTE));
-  const digest = sha256(sent);
-
-  const sender = namespace.start('socat', [
-    ...['socat', '-u', `OPEN:${sent}`, 'TCP-LISTEN:5001,reuseaddr'],
-  ]);
-  t.teardown(() => sender.stop('SIGKILL'));
-  const connect = 'retry=20,interval=0.1';
-  await guest.check(`socat -u TCP:${hostAddress}:5001,${connect} CREATE:/tmp/data`, 60_000);
-  t.match(await guest.check('sha256sum /tmp/data', 60_000), digest, 'host to guest');
-  t.same(await sender.exited, { status: 0, signal: null });
-
-  const receiver = namespace.start('socat', [
-    ...['socat', '-u', 'TCP-LISTEN:5002,reuseaddr', `CREATE:${returned}`],
-  ]);
-  t.teardown(() => receiver.stop('SIGKILL'));
-  await guest.check(`socat -u OPEN:/tmp/data TCP:${hostAddress}:5002,${connect}`, 60_000);
-  t.same(await receiver.exited, { status: 0, signal: null });
-  t.equal(sha256(returned), digest, 'guest to host');
-}
-
-function sha256(path: string): string {
-  return createHash('sha256').update(readFileSync(path)).digest('hex');
 }

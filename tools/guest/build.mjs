@@ -22,7 +22,7 @@ const source = fileURLToPath(new URL('.', import.meta.url));
 const cache = join(root, '.cache', 'guest');
 const kernelPackage = 'linux-image-cloud-amd64';
 const programs = ['iperf3', 'ethtool', 'socat'];
-const drivers = ['virtio_pci', 'virtio_net', 'vmw_vsock_virtio_transport'];
+const drivers = ['virtio_pci', 'virtio_net', '8021q', 'vmw_vsock_virtio_transport'];
 
 await main(async () => {
   if (process.arch !== 'x64') throw new StepFailed('the guest image is made on x86-64 only');
