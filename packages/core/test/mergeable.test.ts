@@ -171,3 +171,20 @@ t.test(
     t.pass('any frames');
   },
 );
+
+t.test('C7 B9 T32 a frame that waits for more buffers does not spin on a broken one', async (t) => {
+  const nic = setUp();
+  nic.socket.toReceive.push(frame(1, 300));
+  nic.offerBuffers(2, 100);
+  nic.turns.settle();
+  nic.receive.descriptor(2, { at: 0n, length: 100, flags: 2, absolute: true });
+  nic.receive.offer(2);
+  nic.port(0).kick.signal();
+  nic.turns.settle();
+  t.match(nic.faults, [{ queue: 0, error: { code: 'EFAULT' } }]);
+  t.equal(nic.receive.usedIndex, 0);
+  nic.receive.descriptor(2, { at: 0x2000, length: 200, flags: 2 });
+  nic.port(0).kick.signal();
+  nic.turns.settle();
+  t.equal(nic.receive.usedIndex, 3, 'mended, it goes on');
+});

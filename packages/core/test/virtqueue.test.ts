@@ -76,7 +76,6 @@ t.test(
     ring.descriptor(0, { at: 0, length: 60 });
     ring.offer(0, 8);
     t.equal(transmit(queue, batch), 1, 'the good chain before it is given first');
-    t.equal(queue.fault, undefined);
     t.equal(transmit(queue, batch), 0);
     t.match(queue.fault, { code: 'EINVAL' });
     t.equal(queue.nextAvailable, 1);

@@ -108,7 +108,7 @@ export class ReceiveQueue implements NetQueue {
       return 'fault';
     }
     batch.chainsPerFrame = attachment.mergeable ? batch.capacity : 1;
-    batch.largest = taken === Math.min(queue.size, batch.capacity);
+    batch.largest = queue.truncated || taken === Math.min(queue.size, batch.capacity);
     let filled: number;
     try {
       filled = socket.receive(batch);
@@ -122,7 +122,7 @@ export class ReceiveQueue implements NetQueue {
     this.#count(attachment);
     if (batch.frameCount === 0) {
       if (batch.oversized > 0) return 'received';
-      return batch.wantsMore ? this.#wantMore(taken, limit) : 'no frames';
+      return batch.wantsMore ? this.#wantMore(queue, taken, limit) : 'no frames';
     }
     this.#idle.worked();
     writeReceiveHeaders(batch, headerLength, ownHeader);
@@ -132,7 +132,12 @@ export class ReceiveQueue implements NetQueue {
   }
 
   /** A frame needs more chains than it was given: try with more, or wait until there are more. */
-  #wantMore(taken: number, limit: number): 'received' | 'no buffers' {
+  #wantMore(queue: Virtqueue, taken: number, limit: number): 'received' | 'no buffers' | 'fault' {
+    if (queue.fault !== undefined) {
+      // A broken chain stands between: more will not come past it.
+      this.context.fail(queue.fault);
+      return 'fault';
+    }
     if (taken < limit) {
       this.#tooFew = taken;
       return 'no buffers';

@@ -31,6 +31,7 @@ export class SplitVirtqueue implements Virtqueue {
   /** The used index that the next publication begins at. */
   nextUsed: number;
   fault: VhostError | undefined;
+  truncated = false;
 
   #ring: SplitRing;
   #walker: ChainWalker;
@@ -89,6 +90,7 @@ export class SplitVirtqueue implements Virtqueue {
     const ring = this.#ring;
     batch.reset(ring.windows, skip);
     this.fault = undefined;
+    this.truncated = false;
     const next = this.nextAvailable;
     const pending = (ring.loadAvailableIndex() - next) & INDEX_MASK;
     if (pending === 0) return 0;
@@ -150,13 +152,14 @@ export class SplitVirtqueue implements Virtqueue {
     }
     segments.count = segment;
     batch.count = count;
+    this.truncated = count < most && this.fault === undefined;
     if (count > 0) this.nextAvailable = (next + count) & INDEX_MASK;
     return count;
   }
 
   /**
-   * Takes one chain of any form. False when it cannot be had: with nothing before it in the batch
-   * that is the queue's fault; else the batch ends here and the next take comes to it first.
+   * Takes one chain of any form. False when it cannot be had: the batch ends before it, and the next
+   * take comes to it first.
    */
   #takeCarefully(
     batch: PacketBatch,
@@ -170,7 +173,7 @@ export class SplitVirtqueue implements Virtqueue {
     const fault = this.#walkChain(batch, head);
     const walker = this.#walker;
     if (fault !== undefined) {
-      if (count === 0) this.fault = fault;
+      this.fault = fault;
     } else {
       const wrong = direction === 0 ? walker.writableDescriptors > 0 : walker.readableBytes > 0;
       const length = direction === 0 ? walker.readableBytes : walker.writableBytes;
@@ -180,9 +183,9 @@ export class SplitVirtqueue implements Virtqueue {
         batch.firstSegment[count + 1] = segments.count;
         return true;
       }
-      if (count === 0) {
-        this.fault = wrongForm(direction, wrong, length, head);
-        if (direction === 0) this.nextAvailable = (this.nextAvailable + 1) & INDEX_MASK;
+      this.fault = wrongForm(direction, wrong, length, head);
+      if (count === 0 && direction === 0) {
+        this.nextAvailable = (this.nextAvailable + 1) & INDEX_MASK;
       }
     }
     segments.count = before;

@@ -52,10 +52,13 @@ export interface Virtqueue {
   /** The next available index to be looked at: what GET_VRING_BASE answers. */
   readonly nextAvailable: number;
   /**
-   * Why the last take gave nothing, when that was not an empty queue (seed B1). The broken chain is
-   * still there; the next take looks at it again.
+   * What is wrong with the chain at which the last take ended (seed B1); undefined when it ended for
+   * another reason. The broken chain is still there, unless it was said to be consumed, and the next
+   * take comes to it first: with nothing taken, this is why.
    */
   readonly fault: VhostError | undefined;
+  /** The last take ended early to bound its work, although more good chains may follow. */
+  readonly truncated: boolean;
   /** Descriptors read so far. A turn's budget looks at it, since a chain may have very many. */
   readonly walked: number;
 
