@@ -465,3 +465,25 @@ t.test('T60 the configuration space: MAC, status, pairs, MTU, and who may write 
   t.throws(() => new VhostNet({ mac: new Uint8Array([1, 0, 0, 0, 0, 1]) }), { code: 'EINVAL' });
   t.throws(() => new VhostNet({ mtu: 10 }), { code: 'EINVAL' });
 });
+
+t.test(
+  'B9 a queue that stands still after a fault asks for the kick that it waits for',
+  async (t) => {
+    for (const features of [0n, FEATURE.EVENT_IDX]) {
+      const { setUp, run, turns, receive, transmit, port, faults } = makeNic();
+      setUp(features);
+      run();
+      for (const [index, ring] of [receive, transmit].entries()) {
+        ring.descriptor(0, { at: 0n, length: 60, flags: index === 0 ? 2 : 0, absolute: true });
+        ring.offer(0, 0, 0);
+        port(index).kick.signal();
+      }
+      turns.settle();
+      t.equal(faults.length, 2);
+      for (const ring of [receive, transmit]) {
+        if (features === 0n) t.equal(ring.usedFlags, 0);
+        else t.equal(ring.availableEvent, 3, 'with the next chain, past those that are there');
+      }
+    }
+  },
+);

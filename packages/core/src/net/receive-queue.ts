@@ -87,6 +87,8 @@ export class ReceiveQueue implements NetQueue {
           return;
         case 'fault':
           this.#faulted = true;
+          // Nothing more until the driver kicks again (B9), which it is asked to do.
+          queue.requestKick();
           this.#stopListening();
           return;
       }

@@ -1,6 +1,6 @@
 import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
-import { toVhostError } from '../errors/vhost-error.js';
+import { toVhostError, type VhostError } from '../errors/vhost-error.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { IdlePoll } from './idle-poll.js';
@@ -137,9 +137,7 @@ export class TransmitQueue implements NetQueue {
     const taken = queue.takeReadable(batch, this.#budget.packets, headerLength, skip);
     if (taken === 0) {
       if (queue.fault === undefined) return 'empty';
-      this.#faulted = true;
-      this.context.fail(queue.fault);
-      return 'stop';
+      return this.#standStill(queue, queue.fault);
     }
     this.#idle.worked();
     let sent: number;
@@ -147,9 +145,7 @@ export class TransmitQueue implements NetQueue {
       sent = path.send(queue, batch);
     } catch (error) {
       queue.putBack(taken);
-      this.#faulted = true;
-      this.context.fail(toVhostError(error));
-      return 'stop';
+      return this.#standStill(queue, toVhostError(error));
     }
     this.#count(attachment, sent);
     if (sent > 0) this.context.vring.callIfWanted();
@@ -158,6 +154,14 @@ export class TransmitQueue implements NetQueue {
     if (path.waitsForCompletions) return 'stop';
     this.counters.backPressure += 1;
     this.#waitForRoom(socket);
+    return 'stop';
+  }
+
+  /** Nothing more until the driver kicks again (B9), which it is asked to do. */
+  #standStill(queue: Virtqueue, error: VhostError): 'stop' {
+    this.#faulted = true;
+    queue.requestKick();
+    this.context.fail(error);
     return 'stop';
   }
 

@@ -275,6 +275,10 @@ export class SplitVirtqueue implements Virtqueue {
     return ring.loadAvailableIndex() !== next;
   }
 
+  requestKick(): void {
+    this.enableNotifications((this.#ring.loadAvailableIndex() - this.nextAvailable) & INDEX_MASK);
+  }
+
   isEmpty(): boolean {
     return this.#ring.loadAvailableIndex() === this.nextAvailable;
   }

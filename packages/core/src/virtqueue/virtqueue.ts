@@ -96,6 +96,11 @@ export interface Virtqueue {
    * @returns true when more have become available meanwhile: look again, no kick will come
    */
   enableNotifications(seen?: number): boolean;
+  /**
+   * Asks for a kick with whatever becomes available from now on, past what is there already: for a
+   * queue that stands still after a fault and waits for the driver to do something (seed B9).
+   */
+  requestKick(): void;
   /** True when the driver has made nothing available that was not taken. */
   isEmpty(): boolean;
 
