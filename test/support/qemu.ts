@@ -112,7 +112,8 @@ export class Guest {
       display: 'none',
       kernel: join(guestImage, 'vmlinuz'),
       initrd: join(guestImage, 'initramfs'),
-      append: 'console=ttyS0 quiet mitigations=off',
+      // Without KVM on a busy host the kernel may find its timer too slow, and panic.
+      append: 'console=ttyS0 quiet mitigations=off no_timer_check',
       chardev: `socket,id=back-end,path=${socketPath}`,
       netdev: `vhost-user,id=network,chardev=back-end,queues=${queuePairs}`,
       device: card.join(','),

@@ -11,6 +11,7 @@ import {
   HostileQueue,
   NumberedFrameChecker,
   NumberedFrames,
+  vringAddresses,
 } from '../src/index.js';
 import { plainRegion } from './support/arena.js';
 import { GuardedMemory } from './support/guarded-memory.js';
@@ -54,15 +55,9 @@ t.test('T38 a ring that another CPU rewrites all the time leads the device nowhe
   device.setFeatures(FEATURE.VERSION_1 | FEATURE.INDIRECT_DESC);
   device.setMemoryRegions([...memory.regions, honestMemory]);
   const kick = new LocalEvent();
-  const { descriptorTable, availableRing, usedRing } = queue.addresses;
+  const { descriptorTable, availableRing } = queue.addresses;
   device.setVringSize(1, QUEUE_SIZE);
-  device.setVringAddresses(1, {
-    descriptorTable: guest.userAddress(descriptorTable),
-    availableRing: guest.userAddress(availableRing),
-    usedRing: guest.userAddress(usedRing),
-    logAddress: 0,
-    flags: 0,
-  });
+  device.setVringAddresses(1, vringAddresses(guest, queue));
   device.setVringKick(1, kick);
   device.runQueue(1, 'running');
   const checker = new NumberedFrameChecker();

@@ -10,7 +10,12 @@ import {
   hostileRingState,
   type RingState,
 } from '../src/hostile/index.js';
-import { GuestMemoryArena, NumberedFrameChecker, NumberedFrames } from '../src/index.js';
+import {
+  GuestMemoryArena,
+  NumberedFrameChecker,
+  NumberedFrames,
+  vringAddresses,
+} from '../src/index.js';
 import { plainRegion } from './support/arena.js';
 import { GuardedMemory } from './support/guarded-memory.js';
 import { type HonestPair, plugHonestPair } from './support/honest-pair.js';
@@ -82,15 +87,9 @@ class Arena {
         (indirect ? FEATURE.INDIRECT_DESC : 0n),
     );
     this.device.setMemoryRegions([...this.memory.regions, HONEST]);
-    for (const [index, { addresses }] of this.queues.entries()) {
+    for (const [index, queue] of this.queues.entries()) {
       this.device.setVringSize(index, RING_SIZE);
-      this.device.setVringAddresses(index, {
-        descriptorTable: this.guest.userAddress(addresses.descriptorTable),
-        availableRing: this.guest.userAddress(addresses.availableRing),
-        usedRing: this.guest.userAddress(addresses.usedRing),
-        logAddress: 0,
-        flags: 0,
-      });
+      this.device.setVringAddresses(index, vringAddresses(this.guest, queue));
       this.device.setVringKick(index, this.kicks[index]);
       this.device.setVringCall(index, new LocalEvent());
       this.device.runQueue(index, 'running');

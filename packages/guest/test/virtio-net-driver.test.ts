@@ -13,6 +13,8 @@ import { plainArena } from './support/arena.js';
 import { ModelSplitDevice } from './support/model-split-device.js';
 import { MODERN, plugged, sendAll, turn, until } from './support/nics.js';
 
+t.setTimeout(120_000);
+
 const A = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const B = Uint8Array.of(2, 0, 0, 0, 0, 2);
 

@@ -1,3 +1,4 @@
+import { ERRNO } from '../errors/vhost-error.js';
 import type { PacketBatch } from '../virtqueue/packet-batch.js';
 import { type FrameCopier, PlainCopier } from './frame-copier.js';
 
@@ -35,7 +36,10 @@ export class FrameStore {
     return this.#in - this.#out;
   }
 
-  /** Takes in frames `first …` of a batch; returns how many there was room for. */
+  /**
+   * Takes in frames `first …` of a batch; returns how many were disposed of: taken in, or refused
+   * with a negative errno in `results`, `EMSGSIZE` where one is larger than the whole store.
+   */
   put(batch: PacketBatch, first: number): number {
     let next = first;
     while (next < batch.count) {
@@ -47,17 +51,23 @@ export class FrameStore {
       const copied = this.copier.gather(batch, next, this.#free(), this.#at);
       batch.count = all;
       if (copied === 0) {
-        if (room === 0 || !this.#wrap(batch.frameLength(next))) return next - first;
+        const length = batch.frameLength(next);
+        if (length > this.#bytes.length) {
+          batch.results[next] = -ERRNO.EMSGSIZE;
+          next += 1;
+        } else if (room === 0 || !this.#wrap(length)) return next - first;
         continue;
       }
       for (let frame = next; frame < next + copied; frame += 1) {
         const length = batch.results[frame] as number;
-        const at = (this.#in + frame - next) % this.frames;
+        // A frame that the copier could not reach takes no room.
+        if (length < 0) continue;
+        const at = this.#in % this.frames;
         this.#lengths[at] = length;
         this.#starts[at] = this.#at;
         this.#at += length;
+        this.#in += 1;
       }
-      this.#in += copied;
       next += copied;
     }
     return next - first;

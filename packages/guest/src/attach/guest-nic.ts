@@ -8,7 +8,7 @@ import {
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
 import { NetFeature } from '../net/net-features.js';
 import { VirtioNetDriver, type VirtioNetDriverOptions } from '../net/virtio-net-driver.js';
-import type { DriverQueue } from '../queue/driver-queue.js';
+import type { DriverQueue, QueueAddresses } from '../queue/driver-queue.js';
 import { SplitDriverQueue } from '../queue/split-driver-queue.js';
 
 /** One virtqueue of a guest with all that a front-end has to tell the device about it. */
@@ -118,7 +118,10 @@ function makeRing<Event extends EventPort>(
 }
 
 /** A queue's areas as a front-end names them: in its own address space, nothing logged. */
-export function vringAddresses(arena: GuestMemoryArena, queue: DriverQueue): VringAddresses {
+export function vringAddresses(
+  arena: GuestMemoryArena,
+  queue: { readonly addresses: QueueAddresses },
+): VringAddresses {
   return {
     descriptorTable: arena.userAddress(queue.addresses.descriptorTable),
     availableRing: arena.userAddress(queue.addresses.availableRing),

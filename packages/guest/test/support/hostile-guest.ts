@@ -7,6 +7,7 @@ import {
   HostileQueue,
   NumberedFrameChecker,
   NumberedFrames,
+  vringAddresses,
 } from '../../src/index.js';
 import { plainRegion } from './arena.js';
 import { plugHonestPair } from './honest-pair.js';
@@ -57,16 +58,10 @@ export class HostileGuest {
 
   /** Sets up and runs one of the hostile queues, from available index `base` on. */
   startQueue(index: 0 | 1, base = 0): void {
-    const { addresses, size } = index === 0 ? this.receive : this.transmit;
-    this.device.setVringSize(index, size);
+    const queue = index === 0 ? this.receive : this.transmit;
+    this.device.setVringSize(index, queue.size);
     this.device.setVringBase(index, base);
-    this.device.setVringAddresses(index, {
-      descriptorTable: this.arena.userAddress(addresses.descriptorTable),
-      availableRing: this.arena.userAddress(addresses.availableRing),
-      usedRing: this.arena.userAddress(addresses.usedRing),
-      logAddress: 0,
-      flags: 0,
-    });
+    this.device.setVringAddresses(index, vringAddresses(this.arena, queue));
     this.device.setVringKick(index, this.kicks[index]);
     this.device.setVringCall(index, this.calls[index]);
     this.device.runQueue(index, 'running');
