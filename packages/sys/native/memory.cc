@@ -11,12 +11,15 @@
 
 #include "addon.h"
 #include "live_memory.h"
+#include "memory_guard.h"
 
 namespace {
 
 struct Mapping {
   void* base;
   size_t length;
+  // While it is mapped.
+  memory_guard::Range* guard;
   bool mapped = true;
   // Backing stores alive, and one for the handle.
   int references = 1;
@@ -34,6 +37,7 @@ void Unmap(Mapping* mapping) {
   if (!mapping->mapped) return;
   mapping->mapped = false;
   live_memory::Unmapped(reinterpret_cast<uintptr_t>(mapping->base), mapping->length);
+  memory_guard::Unprotect(mapping->guard);
   munmap(mapping->base, mapping->length);
 }
 
@@ -120,9 +124,10 @@ Napi::Value MapShared(const Napi::CallbackInfo& info) {
   if (base == MAP_FAILED) return Failure(env);
   // A guest's memory has no place in our core dumps. Some special files refuse the advice.
   madvise(base, length, MADV_DONTDUMP);
-  live_memory::Mapped(reinterpret_cast<uintptr_t>(base), length);
+  const uintptr_t address = reinterpret_cast<uintptr_t>(base);
+  live_memory::Mapped(address, length);
 
-  Mapping* mapping = new Mapping{base, length};
+  Mapping* mapping = new Mapping{base, length, memory_guard::Protect(address, length, page)};
   Napi::Array windows = Napi::Array::New(env);
   size_t begin = 0;
   for (uint32_t k = 0; k == 0 || begin + (windowSize - stride) < size; k += 1, begin += stride) {
@@ -136,7 +141,7 @@ Napi::Value MapShared(const Napi::CallbackInfo& info) {
     windows[k] = Napi::Value(env, window);
   }
   for (uint32_t k = 0; k < windows.Length(); k += 1) out[k] = Napi::Value(windows[k]);
-  out[windows.Length()] = Napi::Number::New(env, reinterpret_cast<uintptr_t>(base));
+  out[windows.Length()] = Napi::Number::New(env, address);
   return Napi::External<Mapping>::New(env, mapping, [](Napi::Env, Mapping* last) { Drop(last); });
 }
 
@@ -147,10 +152,25 @@ Napi::Value UnmapShared(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), 0);
 }
 
+// (handle) -> whether pages of it have gone missing.
+Napi::Value MappingBroken(const Napi::CallbackInfo& info) {
+  const Mapping* mapping = info[0].As<Napi::External<Mapping>>().Data();
+  return Napi::Boolean::New(info.Env(),
+                            mapping->mapped && memory_guard::IsBroken(mapping->guard));
+}
+
+// (handle, eventfd or -1): what is signalled when pages go missing, from now on.
+void WatchMapping(const Napi::CallbackInfo& info) {
+  const Mapping* mapping = info[0].As<Napi::External<Mapping>>().Data();
+  if (mapping->mapped) memory_guard::SetWaker(mapping->guard, IntArgument(info, 1));
+}
+
 }  // namespace
 
 void InitMemory(Napi::Env env, Napi::Object exports) {
   Export<FilePageSize>(env, exports, "filePageSize");
   Export<MapShared>(env, exports, "mapShared");
   Export<UnmapShared>(env, exports, "unmapShared");
+  Export<MappingBroken>(env, exports, "mappingBroken");
+  exports.Set("watchMapping", Napi::Function::New<WatchMapping>(env, "watchMapping"));
 }

@@ -2,6 +2,7 @@
 #include "addon.h"
 #include "frame_vector.h"
 #include "hot_call.h"
+#include "memory_guard.h"
 
 uint8_t frame_sink[kSinkBytes];
 
@@ -29,6 +30,7 @@ int64_t Read(Batch& batch, const Windows& windows, int fd, uint64_t largestFrame
     } while (length < 0 && errno == EINTR);
     if (length <= 0) {
       error = length == 0 ? ESHUTDOWN : errno;
+      if (error == EFAULT) memory_guard::Touch(space.vector, space.vectors);
       break;
     }
     progress = true;

@@ -5,6 +5,7 @@
 #include "cursor.h"
 #include "frame_vector.h"
 #include "hot_call.h"
+#include "memory_guard.h"
 
 namespace {
 
@@ -33,10 +34,11 @@ struct Group {
   struct iovec vectors[kGroupVectors];
   uint64_t room[kGroup];
   uint32_t count;
+  int used;
 
   // One message for each chain from `first` on.
   void Fill(const Batch& batch, Resolver& resolver, uint32_t first, uint32_t end) {
-    int used = 0;
+    used = 0;
     count = 0;
     while (count < kGroup && first + count < end) {
       const int left = kGroupVectors - used;
@@ -83,6 +85,7 @@ bool ReceiveGroup(Batch& batch, Resolver& resolver, int fd, Progress& progress) 
   } while (got < 0 && errno == EINTR);
   if (got < 0) {
     progress.error = errno;
+    if (progress.error == EFAULT) memory_guard::Touch(group.vectors, group.used);
     return false;
   }
   for (int i = 0; i < got; i += 1) {
@@ -128,6 +131,7 @@ bool ReceiveOne(Batch& batch, Resolver& resolver, int fd, FrameSpace& space, Pro
   } while (length < 0 && errno == EINTR);
   if (length < 0 || (length == 0 && IsConnection(fd))) {
     progress.error = length < 0 ? errno : ESHUTDOWN;
+    if (progress.error == EFAULT) memory_guard::Touch(space.vector, space.vectors);
     return false;
   }
   progress.messages += 1;

@@ -5,6 +5,7 @@
 #include "frame_vector.h"
 #include "hot_call.h"
 #include "kernel_header.h"
+#include "memory_guard.h"
 
 namespace {
 
@@ -63,6 +64,10 @@ uint32_t Send(const Batch& batch, const Windows& windows, int fd, uint32_t first
     if (sent < 0) {
       if (errno == EAGAIN || (IsExhausted(errno) && frame > first)) return frame - first;
       batch.results[frame] = -errno;
+      if (errno == EFAULT) {
+        const struct msghdr& refused = group.messages[0].msg_hdr;
+        memory_guard::Touch(refused.msg_iov, static_cast<int>(refused.msg_iovlen));
+      }
       frame += 1;
       continue;
     }

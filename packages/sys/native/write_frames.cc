@@ -4,6 +4,7 @@
 #include "addon.h"
 #include "frame_vector.h"
 #include "hot_call.h"
+#include "memory_guard.h"
 
 namespace {
 
@@ -35,6 +36,7 @@ uint32_t Write(const Batch& batch, const Windows& windows, int fd, uint32_t firs
     }
     if (errno == EAGAIN || (IsExhausted(errno) && frame > first)) return frame - first;
     batch.results[frame] = -errno;
+    if (errno == EFAULT) memory_guard::Touch(vector, pieces);
   }
   return count > first ? count - first : 0;
 }

@@ -34,6 +34,8 @@ export interface Native {
     out: (ArrayBuffer | number)[],
   ): Handle<'mapping'> | Result;
   unmapShared(mapping: Handle<'mapping'>, windows: readonly ArrayBuffer[]): void;
+  mappingBroken(mapping: Handle<'mapping'>): boolean;
+  watchMapping(mapping: Handle<'mapping'>, eventFd: number): void;
 
   createEventFd(): Result;
   checkEventFd(fd: number): Result;

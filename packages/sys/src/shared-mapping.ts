@@ -4,8 +4,13 @@
  * A view must die before its mapping does, or the next read of it ends the process. So `release()`
  * detaches every window first (all views of them are zero bytes long from then on), then unmaps,
  * once. A mapping that nobody releases goes when the garbage collector has freed its last window.
+ *
+ * A file may be truncated while it is mapped. Touching what it has lost raises SIGBUS; a guard in the
+ * native part then puts zero pages there and `broken$` tells (hazard T20, `native/memory_guard.h`).
  */
 import { type MemoryMapping, VhostError, WINDOW_SIZE, WINDOW_STRIDE } from '@rxvhost/core';
+import { Observable, type Subscriber } from 'rxjs';
+import { breakWatch } from './break-watch.js';
 import { check, checkFd, failure } from './failure.js';
 import { type Handle, loadNative, type Native } from './native.js';
 
@@ -14,8 +19,11 @@ const REGULAR_FILE = 0o100000;
 const TYPE_MASK = 0o170000;
 
 class SharedMapping implements MemoryMapping {
+  readonly broken$ = new Observable<void>((subscriber) => this.#watch(subscriber));
+
   readonly #native: Native;
   #handle: Handle<'mapping'> | undefined;
+  readonly #watchers = new Set<Subscriber<void>>();
 
   constructor(
     native: Native,
@@ -32,8 +40,36 @@ class SharedMapping implements MemoryMapping {
     const handle = this.#handle;
     if (handle === undefined) return;
     this.#handle = undefined;
+    for (const watcher of [...this.#watchers]) watcher.complete();
     this.#native.unmapShared(handle, this.windows);
   }
+
+  #watch(subscriber: Subscriber<void>): (() => void) | undefined {
+    const handle = this.#handle;
+    if (handle === undefined) {
+      subscriber.complete();
+      return undefined;
+    }
+    if (this.#native.mappingBroken(handle)) {
+      tell(subscriber);
+      return undefined;
+    }
+    if (this.#watchers.size === 0) {
+      breakWatch.watch(handle, () => {
+        for (const watcher of [...this.#watchers]) tell(watcher);
+      });
+    }
+    this.#watchers.add(subscriber);
+    return () => {
+      this.#watchers.delete(subscriber);
+      if (this.#watchers.size === 0) breakWatch.forget(handle);
+    };
+  }
+}
+
+function tell(subscriber: Subscriber<void>): void {
+  subscriber.next();
+  subscriber.complete();
 }
 
 /**
@@ -44,7 +80,7 @@ class SharedMapping implements MemoryMapping {
  * @param offset - bytes; a multiple of the page size (of the huge page size on hugetlbfs)
  * @param size - bytes, at least 1
  * @returns the mapping, which the caller owns. Throws `EINVAL` where a regular file ends before
- * `offset + size` (touching the rest would end the process, hazard T20) or the offset is not
+ * `offset + size` (hazard T20) or the offset is not
  * aligned, `EBADF`, `EACCES`, `ENODEV`, `ENOMEM`; `EOPNOTSUPP` on JavaScript engines that refuse
  * external buffers (hazard T91)
  */

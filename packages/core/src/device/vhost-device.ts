@@ -1,10 +1,10 @@
-import { BehaviorSubject, type Observable, Subject } from 'rxjs';
+import { BehaviorSubject, type Observable, Subject, type Subscription } from 'rxjs';
 import { toVhostError, VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
 import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
-import { DEFAULT_REGIONS, type RegionDescription, UserMemory } from '../memory/user-memory.js';
+import { DEFAULT_REGIONS, type MemoryTableRequest, UserMemory } from '../memory/user-memory.js';
 import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue.js';
 import type { RingFeatures, VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import { FEATURE } from './features.js';
@@ -30,12 +30,6 @@ export interface VhostDeviceOptions {
   readonly turns?: TurnScheduler;
 }
 
-/** A memory table as the request interface carries it (seed A5). */
-export interface MemoryTableRequest {
-  readonly padding: number;
-  readonly regions: readonly (RegionDescription & { readonly padding: number })[];
-}
-
 /**
  * The control plane that every vhost device shares: owner, features, memory, vrings (seeds A1 to
  * A13). A device of some kind extends it with what its queues do.
@@ -59,6 +53,7 @@ export abstract class VhostDevice implements VirtioDevice {
   readonly #kicks = new Subject<Kick>();
   readonly #errors = new Subject<QueueFault>();
   readonly #state = new BehaviorSubject<DeviceState>('unowned');
+  readonly #breaks: Subscription;
   #owned = false;
   #features = 0n;
 
@@ -87,6 +82,13 @@ export abstract class VhostDevice implements VirtioDevice {
           },
         }),
     );
+    // T20: every queue that runs stops, and stays so until there is other memory.
+    this.#breaks = this.memory.broken$.subscribe((error) => {
+      for (const { index } of this.vrings.filter(({ queue }) => queue !== undefined)) {
+        this.setQueueMode(index, 'stopped');
+        this.fail(index, error);
+      }
+    });
   }
 
   /** The driver has kicked queue `index`. */
@@ -239,6 +241,7 @@ export abstract class VhostDevice implements VirtioDevice {
     if (this.state === 'closed') return;
     this.#state.next('closed');
     await this.reset();
+    this.#breaks.unsubscribe();
     this.memory.clear();
     // Work can queue itself again, so once more after everything else has stopped (A3).
     await this.work.flush();

@@ -184,6 +184,7 @@ export class Vring {
   }
 
   #addressesToAttach(): VringAddresses {
+    if (this.memory.fault !== undefined) throw this.memory.fault;
     if (this.#size === 0 || this.#addresses === undefined) {
       throw new VhostError('EFAULT', `queue ${this.index}: its size or addresses are not set`);
     }

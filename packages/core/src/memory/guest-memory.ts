@@ -1,4 +1,6 @@
+import type { Observable } from 'rxjs';
 import { VhostError } from '../errors/vhost-error.js';
+import { BreakWatch } from './break-watch.js';
 import type { MemoryMapping } from './mapping.js';
 import type { MemoryRegion } from './memory-region.js';
 import { MemoryTable } from './memory-table.js';
@@ -12,6 +14,7 @@ export const DEFAULT_MAX_REGIONS = 509;
  */
 export class GuestMemory {
   readonly #uses = new Map<MemoryMapping, number>();
+  readonly #watch = new BreakWatch();
   #table: MemoryTable;
 
   /** @param maxRegions - the most regions in one table */
@@ -22,6 +25,16 @@ export class GuestMemory {
   /** The table as it is now. To keep it over a turn, `retain` it. */
   get table(): MemoryTable {
     return this.#table;
+  }
+
+  /** Emits {@link fault} when bytes of the current table turn out to be gone (hazard T20). */
+  get broken$(): Observable<VhostError> {
+    return this.#watch.broken$;
+  }
+
+  /** Why the current table must not be used any more, if that is so. A new table ends it. */
+  get fault(): VhostError | undefined {
+    return this.#watch.fault;
   }
 
   /**
@@ -43,6 +56,7 @@ export class GuestMemory {
       this.#releaseUnused(regions);
       throw error;
     }
+    this.#watch.follow(this.#table.regions);
     old.release();
   }
 

@@ -6,6 +6,7 @@
  * (which V8 keeps fast), and because windows overlap, any range of up to 512 MiB, every ring among
  * them, lies whole in at least one window.
  */
+import type { Observable } from 'rxjs';
 
 /** Bytes from one window's beginning to the next one's: 512 MiB. */
 export const WINDOW_STRIDE = 512 * 1024 * 1024;
@@ -20,8 +21,20 @@ export interface MemoryMapping {
   readonly windows: readonly ArrayBuffer[];
   /** Host address of the first byte for native code; 0 for memory that native code cannot reach. */
   readonly address: number;
+  /**
+   * Emits once, and completes, when bytes of the mapping turn out to be gone: the file behind it was
+   * truncated (hazard T20). At once on subscription if that is known already. The windows stay as
+   * they are and read as zeroes from the first missing page on. Absent where it cannot happen.
+   */
+  readonly broken$?: Observable<void>;
   /** Detaches every window, then unmaps, once; later calls do nothing. */
   release(): void;
+}
+
+/** The same bytes for somebody who may release what he is given, while they stay the owner's. */
+export function lendMapping(mapping: MemoryMapping): MemoryMapping {
+  const { size, windows, address, broken$ } = mapping;
+  return { size, windows, address, ...(broken$ && { broken$ }), release() {} };
 }
 
 /** How many windows a mapping of `size` bytes has. */

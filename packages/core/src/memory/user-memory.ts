@@ -1,4 +1,4 @@
-import type { MemoryMapping } from './mapping.js';
+import { lendMapping, type MemoryMapping } from './mapping.js';
 import type { MemoryRegion } from './memory-region.js';
 
 /** A memory region as a request describes it: numbers only, the bytes are found by user address. */
@@ -6,6 +6,12 @@ export interface RegionDescription {
   readonly guestAddress: number;
   readonly userAddress: number;
   readonly size: number;
+}
+
+/** A memory table as the request interface carries it (seed A5). */
+export interface MemoryTableRequest {
+  readonly padding: number;
+  readonly regions: readonly (RegionDescription & { readonly padding: number })[];
 }
 
 /**
@@ -26,7 +32,7 @@ export class UserMemory {
 
   /** Makes `mapping` known at `userAddress`. It stays the caller's to release, after `forget`. */
   register(userAddress: number, mapping: MemoryMapping): void {
-    this.#mappings.push({ userAddress, mapping: borrowed(mapping) });
+    this.#mappings.push({ userAddress, mapping: lendMapping(mapping) });
   }
 
   /** Takes the mapping at `userAddress` out again; tables already made keep seeing it. */
@@ -52,14 +58,4 @@ export class UserMemory {
       }),
     );
   }
-}
-
-/** The same bytes, but not ours to release. */
-function borrowed(mapping: MemoryMapping): MemoryMapping {
-  return {
-    size: mapping.size,
-    windows: mapping.windows,
-    address: mapping.address,
-    release() {},
-  };
 }

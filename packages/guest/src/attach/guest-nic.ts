@@ -1,5 +1,6 @@
 import {
   type EventPort,
+  lendMapping,
   type MemoryRegion,
   VhostError,
   type VirtioDevice,
@@ -133,10 +134,7 @@ export function vringAddresses(
 
 /** The same memory for a device that will release what it is given, while the guest keeps it. */
 export function lendRegions(arena: GuestMemoryArena): MemoryRegion[] {
-  return arena.regions.map((region) => {
-    const { size, windows, address } = region.mapping;
-    return { ...region, mapping: { size, windows, address, release() {} } };
-  });
+  return arena.regions.map((region) => ({ ...region, mapping: lendMapping(region.mapping) }));
 }
 
 /**

@@ -15,8 +15,8 @@ const PAGE = 4096;
 
 /**
  * Guest memory as the front-end describes it, checked and mapped before the device sees it. A
- * front-end is trusted to mean well but not to be right: a file shorter than its region would kill
- * the process at the first access (hazard T20), so everything that can be checked is.
+ * front-end is trusted to mean well but not to be right: a file shorter than its region would break
+ * the device at the first access (hazard T20), so everything that can be checked is.
  *
  * The device owns what was mapped once it has been given it. File descriptors are only looked at.
  */
