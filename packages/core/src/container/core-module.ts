@@ -5,7 +5,7 @@ import type { PacketSocket } from '../backend/packet-socket.js';
 import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { VhostNet, type VhostNetOptions } from '../net/vhost-net.js';
-import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue.js';
+import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue-factory.js';
 import type { VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import {
   BACKEND,

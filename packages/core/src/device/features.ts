@@ -15,3 +15,6 @@ export const FEATURE = {
 /** What every device here offers. */
 export const COMMON_FEATURES =
   FEATURE.NOTIFY_ON_EMPTY | FEATURE.INDIRECT_DESC | FEATURE.EVENT_IDX | FEATURE.VERSION_1;
+
+/** What every device here offers besides; each needs something more of the front-end: a log. */
+export const MEMORY_FEATURES = FEATURE.LOG_ALL;

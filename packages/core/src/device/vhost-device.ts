@@ -1,23 +1,25 @@
 import { BehaviorSubject, type Observable, Subject, type Subscription } from 'rxjs';
+import { orGiveBack } from '../errors/or-give-back.js';
 import { toVhostError, VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
 import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
+import type { DirtyLog } from '../memory/dirty-log.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
-import { DEFAULT_REGIONS, type MemoryTableRequest, UserMemory } from '../memory/user-memory.js';
-import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue.js';
+import { DEFAULT_REGIONS, UserMemory } from '../memory/user-memory.js';
+import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue-factory.js';
 import type { RingFeatures, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import { DeviceLog } from './device-log.js';
 import { FEATURE } from './features.js';
+import { checkMemoryTable, type MemoryTableRequest } from './memory-table-request.js';
 import type { Kick, QueueFault } from './queue-fault.js';
-import type { ConfigSpace, QueueMode, VirtioDevice, VringAddresses } from './virtio-device.js';
+import type { ConfigSpace, QueueMode, VirtioDevice } from './virtio-device.js';
 import { Vring } from './vring.js';
+import { VringRequests } from './vring-requests.js';
 import { WorkQueue } from './work-queue.js';
 
 /** A device's life: nobody's, somebody's, with a queue that runs, gone. */
 export type DeviceState = 'unowned' | 'owned' | 'running' | 'closed';
-
-/** Regions in one memory table of the request interface (seed A5). */
-const MAX_TABLE_REGIONS = 64;
 
 /** What every device is made with. */
 export interface VhostDeviceOptions {
@@ -36,7 +38,7 @@ export interface VhostDeviceOptions {
  *
  * Calls change the device whole or not at all: each checks everything before it changes anything.
  */
-export abstract class VhostDevice implements VirtioDevice {
+export abstract class VhostDevice extends VringRequests implements VirtioDevice {
   abstract readonly type: 'net' | 'vsock';
   abstract readonly advertisedQueues: number;
   abstract readonly offeredFeatures: bigint;
@@ -50,6 +52,7 @@ export abstract class VhostDevice implements VirtioDevice {
   protected readonly vrings: readonly Vring[];
   protected readonly work: WorkQueue;
 
+  readonly #log: DeviceLog;
   readonly #kicks = new Subject<Kick>();
   readonly #errors = new Subject<QueueFault>();
   readonly #state = new BehaviorSubject<DeviceState>('unowned');
@@ -68,6 +71,7 @@ export abstract class VhostDevice implements VirtioDevice {
     readonly queueCount: number,
     options: VhostDeviceOptions,
   ) {
+    super();
     this.maxQueueSize = options.maxQueueSize ?? 1024;
     this.memory = options.memory ?? new GuestMemory();
     const virtqueues = options.virtqueues ?? SPLIT_VIRTQUEUES;
@@ -89,6 +93,7 @@ export abstract class VhostDevice implements VirtioDevice {
         this.fail(index, error);
       }
     });
+    this.#log = new DeviceLog(this.vrings);
   }
 
   /** The driver has kicked queue `index`. */
@@ -132,23 +137,33 @@ export abstract class VhostDevice implements VirtioDevice {
     if (unknown !== 0n) {
       throw new VhostError('EOPNOTSUPP', `features 0x${unknown.toString(16)} are not offered`);
     }
-    if (features === this.#features) return;
+    this.#log.setLogsAll((features & FEATURE.LOG_ALL) !== 0n, this.memory.table.regions);
+    const changed = features ^ this.#features;
     this.#features = features;
-    this.featuresChanged();
+    // Logging is switched while queues run; anything else attaches them anew.
+    if ((changed & ~FEATURE.LOG_ALL) !== 0n) this.featuresChanged();
+  }
+
+  setLog(log: DirtyLog | undefined): void {
+    orGiveBack(
+      () => log?.release(),
+      () => this.checkOwner(),
+    );
+    this.#log.set(log, this.memory.table.regions);
+  }
+
+  setLogEvent(port: EventPort | undefined): void {
+    orGiveBack(
+      () => port?.close(),
+      () => this.checkOwner(),
+    );
+    this.#log.setEvent(port);
   }
 
   /** A5 by user addresses: the bytes are what {@link userMemory} has registered there. */
   setMemoryTable(request: MemoryTableRequest): void {
     this.checkOwner();
-    if (request.padding !== 0 || request.regions.some(({ padding }) => padding !== 0)) {
-      throw new VhostError('EOPNOTSUPP', 'memory table: its padding is not zero');
-    }
-    if (request.regions.length > MAX_TABLE_REGIONS) {
-      throw new VhostError(
-        'E2BIG',
-        `memory table: ${request.regions.length} regions, at most ${MAX_TABLE_REGIONS} are taken`,
-      );
-    }
+    checkMemoryTable(request);
     this.setMemoryRegions(this.userMemory.resolve(request.regions));
   }
 
@@ -165,12 +180,13 @@ export abstract class VhostDevice implements VirtioDevice {
   }
 
   #changeMemory(given: readonly MemoryRegion[], change: () => void): void {
-    try {
-      this.checkOwner();
-    } catch (error) {
+    const giveBack = () => {
       for (const { mapping } of given) mapping.release();
-      throw error;
-    }
+    };
+    orGiveBack(giveBack, () => {
+      this.checkOwner();
+      this.#log.checkMemory(given);
+    });
     change();
     for (const vring of this.vrings) {
       try {
@@ -180,43 +196,6 @@ export abstract class VhostDevice implements VirtioDevice {
         this.setQueueMode(vring.index, 'stopped');
         this.fail(vring.index, toVhostError(error));
       }
-    }
-  }
-
-  setVringSize(index: number, size: number): void {
-    this.vring(index).setSize(size);
-  }
-
-  setVringBase(index: number, availableIndex: number): void {
-    this.vring(index).setBase(availableIndex);
-  }
-
-  vringBase(index: number): number {
-    return this.vring(index).base;
-  }
-
-  setVringAddresses(index: number, addresses: VringAddresses): void {
-    this.vring(index).setAddresses(addresses);
-  }
-
-  setVringKick(index: number, port: EventPort | undefined): void {
-    this.#givePort(index, port, (vring) => vring.setKick(port));
-  }
-
-  setVringCall(index: number, port: EventPort | undefined): void {
-    this.#givePort(index, port, (vring) => vring.setCall(port));
-  }
-
-  setVringError(index: number, port: EventPort | undefined): void {
-    this.#givePort(index, port, (vring) => vring.setError(port));
-  }
-
-  #givePort(index: number, port: EventPort | undefined, give: (vring: Vring) => void): void {
-    try {
-      give(this.vring(index));
-    } catch (error) {
-      port?.close();
-      throw error;
     }
   }
 
@@ -231,8 +210,9 @@ export abstract class VhostDevice implements VirtioDevice {
     await this.work.flush();
     this.forgetBackends();
     for (const vring of this.vrings) vring.reset();
-    this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
     this.#features = 0n;
+    this.#log.clear();
+    this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
     this.#owned = false;
     if (this.state !== 'closed') this.#state.next('unowned');
   }
@@ -256,7 +236,7 @@ export abstract class VhostDevice implements VirtioDevice {
   }
 
   /** The vring, for an owner; `EPERM` without one, `ENOBUFS` where there is no such queue (A1, A6). */
-  protected vring(index: number): Vring {
+  protected override vring(index: number): Vring {
     this.checkOwner();
     const vring = this.vrings[index];
     if (vring === undefined) {

@@ -1,4 +1,5 @@
 import type { EventPort } from '../events/event-port.js';
+import type { DirtyLog } from '../memory/dirty-log.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
 
 /** Ring addresses in the front-end's address space, and the flags of the request (seed A9). */
@@ -52,7 +53,10 @@ export interface VirtioDevice {
   setOwner(): void;
   /** A2. Resolves when every queue has stopped and everything outstanding has come back. */
   resetOwner(): Promise<void>;
-  /** A4: `EOPNOTSUPP` for a bit that is not offered. */
+  /**
+   * A4: `EOPNOTSUPP` for a bit that is not offered, `EFAULT` for LOG_ALL without a log for all of
+   * guest memory. With LOG_ALL set, memory that the log has no room for is refused with `EFAULT`.
+   */
   setFeatures(features: bigint): void;
   /** A5, T23. The device owns the regions' mappings from here on, whether it throws or not. */
   setMemoryRegions(regions: readonly MemoryRegion[]): void;
@@ -60,6 +64,14 @@ export interface VirtioDevice {
   addMemoryRegion(region: MemoryRegion): void;
   /** The region with just these three numbers goes (REM_MEM_REG); `EINVAL` where there is none. */
   removeMemoryRegion(region: Omit<MemoryRegion, 'mapping'>): void;
+
+  /**
+   * The dirty log to note writes in from now on (seed B8); the device owns it from here on, whether
+   * it throws or not. `EFAULT` when LOG_ALL, or a running queue, needs more of a log than this.
+   */
+  setLog(log: DirtyLog | undefined): void;
+  /** Raised whenever something was logged; the device owns the port; `undefined` unsets. */
+  setLogEvent(port: EventPort | undefined): void;
 
   /** A7. */
   setVringSize(index: number, size: number): void;

@@ -1,12 +1,15 @@
 import type { Subscription } from 'rxjs';
 import { VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
+import type { DirtyLog } from '../memory/dirty-log.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { MAX_QUEUE_SIZE } from '../virtqueue/split-layout.js';
+import { MAX_QUEUE_SIZE, usedRingBytes } from '../virtqueue/split-layout.js';
 import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import type { VirtqueueLog } from '../virtqueue/virtqueue-log.js';
 import type { VringAddresses } from './virtio-device.js';
 
-const KNOWN_FLAGS = 1;
+/** Flag of the addresses: log writes to the used ring. */
+const FLAG_LOG = 1;
 const MAX_INDEX = 0xffff;
 
 /** What a vring tells its device. */
@@ -35,6 +38,8 @@ export class Vring {
   #base = 0;
   #addresses: VringAddresses | undefined;
   #queue: Virtqueue | undefined;
+  #log: DirtyLog | undefined;
+  #logsBuffers = false;
   #kick: EventPort | undefined;
   #kicks: Subscription | undefined;
   #call: EventPort | undefined;
@@ -86,21 +91,44 @@ export class Vring {
   }
 
   /**
-   * A9: `EOPNOTSUPP` for unknown flags, `EINVAL` for an available ring at an odd address or a used
-   * ring not at a multiple of four; while attached also `EFAULT` when the rings are not in memory.
+   * A9: `EOPNOTSUPP` for unknown flags, `EINVAL` for an available ring at an odd address, a used
+   * ring or its log not at a multiple of four; while attached also `EFAULT` when the rings are not in
+   * memory, or the log has no room for the used ring.
    */
   setAddresses(addresses: VringAddresses): void {
-    if ((addresses.flags & ~KNOWN_FLAGS) !== 0) {
+    if ((addresses.flags & ~FLAG_LOG) !== 0) {
       throw new VhostError('EOPNOTSUPP', `queue ${this.index}: unknown ring address flags`);
     }
     if (addresses.availableRing % 2 !== 0 || addresses.usedRing % 4 !== 0) {
       throw new VhostError('EINVAL', `queue ${this.index}: its rings are not aligned to 2 and 4`);
     }
+    if (isLogged(addresses) && addresses.logAddress % 4 !== 0) {
+      throw new VhostError('EINVAL', `queue ${this.index}: its log address is not aligned to 4`);
+    }
     if (this.#queue !== undefined) {
       this.virtqueues.check(this.memory.table, addresses, this.#size);
+      this.#checkUsedRingLog(addresses, this.#log);
       this.#queue.relocate(this.memory.table, addresses);
     }
     this.#addresses = addresses;
+    this.#queue?.setLog(this.#virtqueueLog(addresses));
+  }
+
+  /** `EFAULT` when the queue logs its used ring, and `log` has no room for it. */
+  checkLog(log: DirtyLog | undefined): void {
+    if (this.#queue !== undefined && this.#addresses !== undefined) {
+      this.#checkUsedRingLog(this.#addresses, log);
+    }
+  }
+
+  /**
+   * Logs there from now on (B8).
+   * @param logsBuffers - whether LOG_ALL is negotiated; the used ring has a flag of its own
+   */
+  setLog(log: DirtyLog | undefined, logsBuffers: boolean): void {
+    this.#log = log;
+    this.#logsBuffers = logsBuffers;
+    if (this.#addresses !== undefined) this.#queue?.setLog(this.#virtqueueLog(this.#addresses));
   }
 
   /** A10. A kick that is pending in the new port is heard. */
@@ -135,14 +163,22 @@ export class Vring {
    */
   attach(features: RingFeatures): Virtqueue {
     const addresses = this.#addressesToAttach();
-    const { table } = this.memory;
-    this.#queue = this.virtqueues.create(table, addresses, this.#size, features, this.base);
+    this.#queue = this.virtqueues.create(
+      this.memory.table,
+      addresses,
+      this.#size,
+      features,
+      this.base,
+      this.#virtqueueLog(addresses),
+    );
     return this.#queue;
   }
 
   /** Throws as {@link attach} would; changes nothing. */
   checkAccess(): void {
-    this.virtqueues.check(this.memory.table, this.#addressesToAttach(), this.#size);
+    const addresses = this.#addressesToAttach();
+    this.virtqueues.check(this.memory.table, addresses, this.#size);
+    this.#checkUsedRingLog(addresses, this.#log);
   }
 
   /** Ends the queue; its base stays where it had got to. */
@@ -178,6 +214,7 @@ export class Vring {
     this.setKick(undefined);
     this.setCall(undefined);
     this.setError(undefined);
+    this.setLog(undefined, false);
     this.#size = 0;
     this.#base = 0;
     this.#addresses = undefined;
@@ -191,9 +228,27 @@ export class Vring {
     return this.#addresses;
   }
 
+  #checkUsedRingLog(addresses: VringAddresses, log: DirtyLog | undefined): void {
+    if (!isLogged(addresses)) return;
+    if (log?.covers(addresses.logAddress, usedRingBytes(this.#size)) === true) return;
+    throw new VhostError('EFAULT', `queue ${this.index}: no log where its used ring is logged`);
+  }
+
+  #virtqueueLog(addresses: VringAddresses): VirtqueueLog {
+    return {
+      buffers: this.#logsBuffers ? this.#log : undefined,
+      usedRing: isLogged(addresses) ? this.#log : undefined,
+      usedRingAddress: addresses.logAddress,
+    };
+  }
+
   #mustNotBeAttached(what: string): void {
     if (this.#queue !== undefined) {
       throw new VhostError('EBUSY', `queue ${this.index} runs: ${what} cannot be set`);
     }
   }
+}
+
+function isLogged({ flags }: VringAddresses): boolean {
+  return (flags & FLAG_LOG) !== 0;
 }

@@ -2,7 +2,7 @@ import { VhostError } from '../errors/vhost-error.js';
 import { WINDOW_STRIDE } from './mapping.js';
 import { checkRegion, type MemoryRegion, regionWindow } from './memory-region.js';
 import type { SegmentList } from './segment-list.js';
-import { WindowTable, windowsOf } from './window-table.js';
+import { type TableWindow, WindowTable, windowsOf } from './window-table.js';
 
 /** A range of guest memory that lies whole in one window. */
 export interface WindowRange {
@@ -36,11 +36,11 @@ export class MemoryTable {
     for (const region of regions) checkRegion(region);
     this.regions = [...regions].sort((a, b) => a.guestAddress - b.guestAddress);
     checkOverlap(this.regions);
-    const windows: ReturnType<typeof windowsOf> = [];
+    const windows: TableWindow[] = [];
     const firstWindow: number[] = [];
-    for (const { mapping } of this.regions) {
+    for (const { mapping, guestAddress, mappingOffset = 0 } of this.regions) {
       firstWindow.push(windows.length);
-      windows.push(...windowsOf(mapping, WINDOW_STRIDE));
+      windows.push(...windowsOf(mapping, WINDOW_STRIDE, guestAddress - mappingOffset));
     }
     this.#firstWindow = firstWindow;
     this.windows = new WindowTable(windows);

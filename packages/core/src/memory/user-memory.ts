@@ -8,12 +8,6 @@ export interface RegionDescription {
   readonly size: number;
 }
 
-/** A memory table as the request interface carries it (seed A5). */
-export interface MemoryTableRequest {
-  readonly padding: number;
-  readonly regions: readonly (RegionDescription & { readonly padding: number })[];
-}
-
 /**
  * The table that a device has before it is given one, and again after RESET_OWNER: every guest
  * address is the same user address. Two regions, since one would need a size of 2^64 (seed A2).

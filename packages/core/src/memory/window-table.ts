@@ -11,6 +11,11 @@ export class WindowTable {
   readonly address: Float64Array;
   /** Bytes in each window. */
   readonly length: Uint32Array;
+  /**
+   * Guest-physical address of each window's first byte, were the region that far: below the region's
+   * own address where that begins later in the window.
+   */
+  readonly guestBase: Float64Array;
   /** Where native code keeps what it prepared for this table; nobody else looks at it. */
   nativeBinding: unknown = undefined;
 
@@ -19,11 +24,13 @@ export class WindowTable {
   readonly #words: Uint32Array[] = [];
   readonly #views: DataView[] = [];
 
-  constructor(windows: readonly { readonly buffer: ArrayBuffer; readonly address: number }[]) {
+  constructor(windows: readonly TableWindow[]) {
     this.address = new Float64Array(windows.length);
     this.length = new Uint32Array(windows.length);
-    for (const [index, { buffer, address }] of windows.entries()) {
+    this.guestBase = new Float64Array(windows.length);
+    for (const [index, { buffer, address, guestBase }] of windows.entries()) {
       this.address[index] = address;
+      this.guestBase[index] = guestBase;
       this.length[index] = buffer.byteLength;
       this.#bytes.push(new Uint8Array(buffer));
       this.#halves.push(new Uint16Array(buffer, 0, buffer.byteLength >>> 1));
@@ -67,11 +74,22 @@ export class WindowTable {
   }
 }
 
-/** The windows of a mapping in the shape that {@link WindowTable} takes. */
-export function windowsOf(mapping: MemoryMapping, stride: number) {
+/** One window as {@link WindowTable} takes it; the fields are the table's. */
+export interface TableWindow {
+  readonly buffer: ArrayBuffer;
+  readonly address: number;
+  readonly guestBase: number;
+}
+
+/**
+ * The windows of a mapping in the shape that {@link WindowTable} takes.
+ * @param guestBase - guest-physical address of the mapping's first byte
+ */
+export function windowsOf(mapping: MemoryMapping, stride: number, guestBase = 0): TableWindow[] {
   return mapping.windows.map((buffer, index) => ({
     buffer,
     address: mapping.address === 0 ? 0 : mapping.address + index * stride,
+    guestBase: guestBase + index * stride,
   }));
 }
 

@@ -2,7 +2,7 @@ import { interval, map, type Observable, startWith } from 'rxjs';
 import type { BackendChain } from '../backend/backend-provider.js';
 import { NullSocket } from '../backend/null-socket.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
-import { COMMON_FEATURES } from '../device/features.js';
+import { COMMON_FEATURES, MEMORY_FEATURES } from '../device/features.js';
 import { VhostDevice, type VhostDeviceOptions } from '../device/vhost-device.js';
 import type { QueueMode } from '../device/virtio-device.js';
 import type { Vring } from '../device/vring.js';
@@ -86,6 +86,7 @@ export class VhostNet extends VhostDevice {
     this.config = new NetConfigSpace(options.mac, pairs, options.mtu);
     this.offeredFeatures =
       COMMON_FEATURES |
+      MEMORY_FEATURES |
       NET_FEATURE.MRG_RXBUF |
       NET_FEATURE.VHOST_NET_HEADER |
       offeredOffloads(options.offloads ?? {}, backends) |

@@ -1,6 +1,7 @@
-import { VhostError } from '../errors/vhost-error.js';
+import type { VhostError } from '../errors/vhost-error.js';
 import type { MemoryTable, WindowStretch } from '../memory/memory-table.js';
 import { SegmentList } from '../memory/segment-list.js';
+import { invalid, outside, tooLargeTable, tooManySegments } from './chain-faults.js';
 import {
   DESCRIPTOR_INDIRECT,
   DESCRIPTOR_NEXT,
@@ -105,7 +106,7 @@ export class ChainWalker {
     }
     const entries = bytes / DESCRIPTOR_SIZE;
     if (entries > MAX_INDIRECT_ENTRIES) {
-      return new VhostError('E2BIG', `descriptor chain: an indirect table of ${entries} entries`);
+      return tooLargeTable(entries);
     }
     const pieces = this.#pieces;
     if (this.#table.translate(this.#address, bytes, pieces) !== 'ok') {
@@ -180,12 +181,3 @@ export class ChainWalker {
     this.#next = view.getUint16(offset + 14, true);
   }
 }
-
-const invalid = (what: string): VhostError => new VhostError('EINVAL', `descriptor chain: ${what}`);
-const outside = (what: string, address: number, bytes: number): VhostError =>
-  new VhostError(
-    'EFAULT',
-    `descriptor chain: ${what} at 0x${address.toString(16)} (${bytes} bytes) is not in guest memory`,
-  );
-const tooManySegments = (): VhostError =>
-  new VhostError('ENOBUFS', 'descriptor chain: more segments than one chain may have');

@@ -24,6 +24,8 @@ export class SplitRing {
   /** 32-bit words of the used ring's window, and the index of its first entry. */
   readonly usedWords: Uint32Array;
   readonly usedEntries: number;
+  /** Guest-physical address of the used ring. */
+  readonly usedGuestAddress: number;
 
   /**
    * @param table - guest memory; the ring does not keep it alive
@@ -66,6 +68,7 @@ export class SplitRing {
     this.availableEvent = this.usedFlags + 2 + 4 * size;
     this.usedWords = this.windows.words(used.window);
     this.usedEntries = (used.offset >>> 2) + 1;
+    this.usedGuestAddress = (this.windows.guestBase[used.window] as number) + used.offset;
   }
 
   /** The available index, read so that entries before it are seen whole (acquire). */

@@ -1,5 +1,6 @@
-import { VhostError } from '../errors/vhost-error.js';
+import type { VhostError } from '../errors/vhost-error.js';
 import type { MemoryTable } from '../memory/memory-table.js';
+import { tooFarAhead, unknownHead, wrongForm } from './chain-faults.js';
 import { ChainWalker } from './chain-walker.js';
 import { MAX_SEGMENTS, type PacketBatch } from './packet-batch.js';
 import {
@@ -10,7 +11,8 @@ import {
   USED_NO_NOTIFY,
 } from './split-layout.js';
 import { SplitRing } from './split-ring.js';
-import type { RingAddresses, RingFeatures, Virtqueue, VirtqueueFactory } from './virtqueue.js';
+import type { RingAddresses, RingFeatures, Virtqueue } from './virtqueue.js';
+import { NO_LOG, UsedRingLog, type VirtqueueLog } from './virtqueue-log.js';
 
 const INDEX_MASK = 0xffff;
 const SPECIAL = DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT;
@@ -40,19 +42,23 @@ export class SplitVirtqueue implements Virtqueue {
   readonly #mask: number;
   #calledUsed = 0;
   #calledUsedValid = false;
+  #log: VirtqueueLog = NO_LOG;
+  #usedLog: UsedRingLog | undefined;
 
   /**
    * Attaches to the ring: tells the driver to kick, and takes the used index from memory (A11).
    * @param nextAvailable - from SET_VRING_BASE
    */
-  constructor(ring: SplitRing, features: RingFeatures, nextAvailable: number) {
+  constructor(ring: SplitRing, features: RingFeatures, nextAvailable: number, log = NO_LOG) {
     this.size = ring.size;
     this.#mask = ring.size - 1;
     this.#features = features;
     this.#ring = ring;
     this.#walker = new ChainWalker(ring, features.indirect);
     this.nextAvailable = nextAvailable;
+    this.setLog(log);
     Atomics.store(ring.used, ring.usedFlags, 0);
+    this.#usedLog?.flags();
     this.nextUsed = ring.loadUsedIndex();
   }
 
@@ -65,6 +71,13 @@ export class SplitVirtqueue implements Virtqueue {
     this.#walkedBefore = this.walked;
     this.#ring = ring;
     this.#walker = new ChainWalker(ring, this.#features.indirect);
+    this.setLog(this.#log);
+  }
+
+  setLog(log: VirtqueueLog): void {
+    const { usedRing, usedRingAddress = this.#ring.usedGuestAddress } = log;
+    this.#log = log;
+    this.#usedLog = usedRing && new UsedRingLog(usedRing, usedRingAddress, this.size);
   }
 
   takeReadable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
@@ -95,10 +108,7 @@ export class SplitVirtqueue implements Virtqueue {
     const pending = (ring.loadAvailableIndex() - next) & INDEX_MASK;
     if (pending === 0) return 0;
     if (pending > this.size) {
-      this.fault = new VhostError(
-        'EINVAL',
-        `the available index is ${pending} ahead in a queue of ${this.size}`,
-      );
+      this.fault = tooFarAhead(pending, this.size);
       return 0;
     }
     const { available, windows } = ring;
@@ -170,8 +180,9 @@ export class SplitVirtqueue implements Virtqueue {
   ): boolean {
     const { segments } = batch;
     const before = segments.count;
-    const fault = this.#walkChain(batch, head);
     const walker = this.#walker;
+    const fault =
+      head >= this.size ? unknownHead(head, this.size) : walker.walk(head, segments, MAX_SEGMENTS);
     if (fault !== undefined) {
       this.fault = fault;
     } else {
@@ -192,13 +203,6 @@ export class SplitVirtqueue implements Virtqueue {
     return false;
   }
 
-  #walkChain(batch: PacketBatch, head: number): VhostError | undefined {
-    if (head >= this.size) {
-      return new VhostError('EINVAL', `available head ${head} in a queue of ${this.size}`);
-    }
-    return this.#walker.walk(head, batch.segments, MAX_SEGMENTS);
-  }
-
   putBack(chains: number): void {
     this.nextAvailable = (this.nextAvailable - chains) & INDEX_MASK;
   }
@@ -216,6 +220,7 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   completeWritable(batch: PacketBatch): void {
+    this.#log.buffers?.markFrames(batch);
     const { usedWords, usedEntries } = this.#ring;
     const { heads, lengths, frameLengths, frameChains } = batch;
     const mask = this.#mask;
@@ -239,8 +244,10 @@ export class SplitVirtqueue implements Virtqueue {
   #publish(count: number): void {
     if (count === 0) return;
     const ring = this.#ring;
+    this.#usedLog?.entries(this.nextUsed, count);
     this.nextUsed = (this.nextUsed + count) & INDEX_MASK;
     Atomics.store(ring.used, ring.usedFlags + 1, this.nextUsed);
+    this.#usedLog?.index();
   }
 
   takeCallWanted(): boolean {
@@ -263,15 +270,22 @@ export class SplitVirtqueue implements Virtqueue {
     // With EVENT_IDX the flag stays 0: an avail_event that is not moved on suppresses by itself.
     if (this.#features.eventIndex) return;
     const { used, usedFlags } = this.#ring;
-    if (used[usedFlags] !== USED_NO_NOTIFY) used[usedFlags] = USED_NO_NOTIFY;
+    if (used[usedFlags] === USED_NO_NOTIFY) return;
+    used[usedFlags] = USED_NO_NOTIFY;
+    this.#usedLog?.flags();
   }
 
   enableNotifications(seen = 0): boolean {
     const ring = this.#ring;
     const next = (this.nextAvailable + seen) & INDEX_MASK;
     // The store is a full barrier: the driver sees the wish before we look at the index (B7).
-    if (this.#features.eventIndex) Atomics.store(ring.used, ring.availableEvent, next);
-    else Atomics.store(ring.used, ring.usedFlags, 0);
+    if (this.#features.eventIndex) {
+      Atomics.store(ring.used, ring.availableEvent, next);
+      this.#usedLog?.availableEvent();
+    } else {
+      Atomics.store(ring.used, ring.usedFlags, 0);
+      this.#usedLog?.flags();
+    }
     return ring.loadAvailableIndex() !== next;
   }
 
@@ -283,21 +297,3 @@ export class SplitVirtqueue implements Virtqueue {
     return this.#ring.loadAvailableIndex() === this.nextAvailable;
   }
 }
-
-function wrongForm(direction: number, wrong: boolean, length: number, head: number): VhostError {
-  const what = wrong
-    ? `a ${direction === 0 ? 'writable' : 'readable'} descriptor`
-    : `only ${length} bytes, no more than its header`;
-  const where = direction === 0 ? 'transmit' : 'receive';
-  return new VhostError('EINVAL', `${where} chain at head ${head}: ${what}`);
-}
-
-/** Split virtqueues. */
-export const SPLIT_VIRTQUEUES: VirtqueueFactory = {
-  check(table, addresses, size) {
-    new SplitRing(table, addresses, size);
-  },
-  create(table, addresses, size, features, nextAvailable) {
-    return new SplitVirtqueue(new SplitRing(table, addresses, size), features, nextAvailable);
-  },
-};

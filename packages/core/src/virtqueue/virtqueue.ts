@@ -1,6 +1,7 @@
 import type { VhostError } from '../errors/vhost-error.js';
 import type { MemoryTable } from '../memory/memory-table.js';
 import type { PacketBatch } from './packet-batch.js';
+import type { VirtqueueLog } from './virtqueue-log.js';
 
 /** User addresses of a ring's three areas; a packed ring's event areas take the last two places. */
 export interface RingAddresses {
@@ -29,6 +30,7 @@ export interface VirtqueueFactory {
    * Attaches to the ring: asks the driver for kicks and takes the used index from memory (A11).
    * Throws as `check`.
    * @param nextAvailable - where to go on, from SET_VRING_BASE
+   * @param log - where writes are logged from the first one on; nowhere when left out
    */
   create(
     table: MemoryTable,
@@ -36,6 +38,7 @@ export interface VirtqueueFactory {
     size: number,
     features: RingFeatures,
     nextAvailable: number,
+    log?: VirtqueueLog,
   ): Virtqueue;
 }
 
@@ -103,6 +106,12 @@ export interface Virtqueue {
   requestKick(): void;
   /** True when the driver has made nothing available that was not taken. */
   isEmpty(): boolean;
+
+  /**
+   * Logs writes there from now on (seed B8): buffers and used entries before the used index tells
+   * the driver of them.
+   */
+  setLog(log: VirtqueueLog): void;
 
   /**
    * Goes on in another place: memory or ring addresses have changed under the queue (T23).

@@ -1,5 +1,6 @@
 import {
   type ConfigSpace,
+  type DirtyLog,
   type EventPort,
   type MemoryRegion,
   type QueueMode,
@@ -37,6 +38,8 @@ export class RecordingDevice implements VirtioDevice {
   mtu = 0;
   owned = false;
   regions: readonly MemoryRegion[] = [];
+  log: DirtyLog | undefined;
+  logEvent: EventPort | undefined;
   readonly queues: RecordedQueue[];
   resets = 0;
   /** While set, `reset` waits for it. */
@@ -94,6 +97,16 @@ export class RecordingDevice implements VirtioDevice {
     if (!found) throw new VhostError('EINVAL', 'no such region');
     found.mapping.release();
     this.regions = this.regions.filter((region) => region !== found);
+  }
+
+  setLog(log: DirtyLog | undefined): void {
+    this.log?.release();
+    this.log = log;
+  }
+
+  setLogEvent(port: EventPort | undefined): void {
+    this.logEvent?.close();
+    this.logEvent = port;
   }
 
   setVringSize(index: number, size: number): void {
@@ -162,6 +175,8 @@ export class RecordingDevice implements VirtioDevice {
       this.queues[index] = newQueue();
     }
     this.setMemoryRegions([]);
+    this.setLog(undefined);
+    this.setLogEvent(undefined);
     this.features = 0n;
     this.owned = false;
   }

@@ -1,0 +1,34 @@
+import { VhostError } from '../errors/vhost-error.js';
+
+/** Why a queue or a chain cannot be used: the wording of each fault, in one place. */
+
+export const invalid = (what: string): VhostError =>
+  new VhostError('EINVAL', `descriptor chain: ${what}`);
+export const outside = (what: string, address: number, bytes: number): VhostError =>
+  new VhostError(
+    'EFAULT',
+    `descriptor chain: ${what} at 0x${address.toString(16)} (${bytes} bytes) is not in guest memory`,
+  );
+export const tooManySegments = (): VhostError =>
+  new VhostError('ENOBUFS', 'descriptor chain: more segments than one chain may have');
+export const tooLargeTable = (entries: number): VhostError =>
+  new VhostError('E2BIG', `descriptor chain: an indirect table of ${entries} entries`);
+
+export const tooFarAhead = (pending: number, size: number): VhostError =>
+  new VhostError('EINVAL', `the available index is ${pending} ahead in a queue of ${size}`);
+export const unknownHead = (head: number, size: number): VhostError =>
+  new VhostError('EINVAL', `available head ${head} in a queue of ${size}`);
+
+/** A whole chain that is of no use on its queue (seeds B9, C3). */
+export function wrongForm(
+  direction: number,
+  wrong: boolean,
+  length: number,
+  head: number,
+): VhostError {
+  const what = wrong
+    ? `a ${direction === 0 ? 'writable' : 'readable'} descriptor`
+    : `only ${length} bytes, no more than its header`;
+  const where = direction === 0 ? 'transmit' : 'receive';
+  return new VhostError('EINVAL', `${where} chain at head ${head}: ${what}`);
+}

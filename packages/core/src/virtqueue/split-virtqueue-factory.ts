@@ -1,0 +1,13 @@
+import { SplitRing } from './split-ring.js';
+import { SplitVirtqueue } from './split-virtqueue.js';
+import type { VirtqueueFactory } from './virtqueue.js';
+
+/** Split virtqueues. */
+export const SPLIT_VIRTQUEUES: VirtqueueFactory = {
+  check(table, addresses, size) {
+    new SplitRing(table, addresses, size);
+  },
+  create(table, addresses, size, features, nextAvailable, log) {
+    return new SplitVirtqueue(new SplitRing(table, addresses, size), features, nextAvailable, log);
+  },
+};
