@@ -49,7 +49,7 @@ async function countsWhatWasSent(t: Test, hugepages: Memory): Promise<void> {
   const [, transmit] = statistics.queues;
   t.equal(transmit?.frames, sent?.transmitted, 'frames');
   t.equal(transmit?.bytes, (sent?.transmitted ?? 0) * 64, 'bytes');
-  t.same(transmit?.drops, { refused: 0, disabled: 0, oversized: 0 });
+  t.same(transmit?.drops, { refused: 0, malformed: 0, disabled: 0, oversized: 0 });
   t.equal(transmit?.errors, 0);
 }
 

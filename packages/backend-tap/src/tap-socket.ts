@@ -8,6 +8,7 @@
  * header in front of them tells.
  */
 import {
+  type MemoryMapping,
   type PacketBatch,
   type PacketSocket,
   type SocketOffloads,
@@ -18,6 +19,7 @@ import {
   closeFd,
   detachQueue,
   FdPoll,
+  privateMemory,
   readFrames,
   setVnetHeaderSize,
   vnetHeaderSize,
@@ -119,6 +121,10 @@ export class TapSocket implements PacketSocket {
   /** Which unfinished frames the interface may give now: bits of `TUN_OFFLOADS`. */
   get tunOffloads(): number {
     return this.#interfaceOffloads?.current ?? 0;
+  }
+
+  allocate(bytes: number): MemoryMapping {
+    return privateMemory(bytes);
   }
 
   send(batch: PacketBatch, first: number): number {

@@ -59,13 +59,15 @@ export function createContainer(): Container {
   return container;
 }
 
-/** A NIC out of the container, attached to `backend`, which it owns. */
+/** A NIC out of the container, a queue pair for each of the backends, which it owns. */
 export function createNic(
   container: Container,
-  backend: PacketSocket,
+  backends: PacketSocket | readonly PacketSocket[],
   options: VhostNetOptions,
 ): VhostNet {
-  container.bind<PacketSocket>(BACKEND).toConstantValue(backend);
+  for (const backend of [backends].flat()) {
+    container.bind<PacketSocket>(BACKEND).toConstantValue(backend);
+  }
   container.bind<VhostNetOptions>(NET_OPTIONS).toConstantValue(options);
   container.load(netModule);
   return container.get(VhostNet);

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { NetStatistics } from '@rxvhost/core';
+import { HOST_OFFLOADS, NET_FEATURE, type NetStatistics } from '@rxvhost/core';
 import { NumberedFrameChecker, NumberedFrames } from '@rxvhost/guest';
 import { closeFd, socketPair } from '@rxvhost/sys';
 import { VhostUserFrontend } from '@rxvhost/vhost-user';
@@ -233,6 +233,26 @@ t.test('options reach the device', async (t) => {
   await frontend.request('SET_VRING_NUM', { index: 0, num: 128 });
   frontend.close();
   await stop(t, cli);
+});
+
+t.test('offloads and queue pairs are those that were asked for', async (t) => {
+  const { CSUM, HOST_TSO4, HOST_TSO6, STATUS, MQ } = NET_FEATURE;
+  const offered = async (backend: string, ...options: readonly string[]) => {
+    const path = freshPath();
+    const cli = await startNic(t, path, `--backend=${backend}`, ...options);
+    const frontend = VhostUserFrontend.connect(path);
+    const { offeredFeatures, queues } = await frontend.handshake({ features: 0n });
+    frontend.close();
+    await stop(t, cli);
+    return { offeredFeatures, queues };
+  };
+  const all = await offered('loopback:queues=3');
+  t.equal(all.queues, 3);
+  t.equal(all.offeredFeatures & (HOST_OFFLOADS | STATUS | MQ), HOST_OFFLOADS | STATUS | MQ);
+  const some = await offered('null', '--offloads=-csum,-status');
+  t.equal(some.offeredFeatures & (HOST_OFFLOADS | STATUS | MQ), 0n);
+  const few = await offered('null', '--offloads=none,csum,host-tso4');
+  t.equal(few.offeredFeatures & (CSUM | HOST_TSO4 | HOST_TSO6), CSUM | HOST_TSO4);
 });
 
 t.test('SIGUSR1 prints statistics on stderr', async (t) => {

@@ -32,6 +32,7 @@ export * from './net/net-config.js';
 export * from './net/net-features.js';
 export * from './net/net-header.js';
 export * from './net/net-statistics.js';
+export * from './net/offload/header-fields.js';
 export * from './net/offload/offload-features.js';
 export * from './net/vhost-net.js';
 export * from './virtqueue/packet-batch.js';

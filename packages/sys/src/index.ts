@@ -7,6 +7,7 @@ export * from './interface-name.js';
 export { loadNative } from './native.js';
 export * from './native-copier.js';
 export * from './packet-socket.js';
+export * from './private-memory.js';
 export * from './shared-mapping.js';
 export * from './socket-options.js';
 export * from './tun.js';

@@ -5,11 +5,11 @@ export interface BackendPlan {
   /** For the log: `tap0 (tap)`, `loopback`, … */
   readonly description: string;
   /**
-   * Opens it.
+   * Opens it: one socket, or one for each queue pair.
    * @param mtu - what the NIC will report, if that was given
    * Throws `EnvironmentError` or `VhostError` when the machine says no.
    */
-  open(mtu: number | undefined): PacketSocket;
+  open(mtu: number | undefined): PacketSocket | readonly PacketSocket[];
 }
 
 /**

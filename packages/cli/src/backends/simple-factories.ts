@@ -9,31 +9,45 @@ import {
 import { parseFd } from '../net/values.js';
 import { EnvironmentError, UsageError } from '../usage-error.js';
 import type { BackendFactory, BackendPlan } from './backend-factory.js';
+import { describeQueues, parseQueues } from './queues.js';
 
 /** `null`: takes every frame, gives none. */
 export class NullBackendFactory implements BackendFactory {
   readonly name = 'null';
-  readonly form = 'null';
+  readonly form = 'null[:queues=N]';
   readonly help = 'takes every frame, gives none';
-  readonly keys = [];
+  readonly keys = ['queues'];
 
-  plan(): BackendPlan {
-    return { description: 'null', open: () => new NullSocket() };
+  plan(values: ReadonlyMap<string, string>): BackendPlan {
+    return planEach(this.name, values, () => new NullSocket());
   }
 }
 
 /** `loopback`: gives every frame back to the guest that sent it. */
 export class LoopbackBackendFactory implements BackendFactory {
   readonly name = 'loopback';
-  readonly form = 'loopback';
-  readonly help = 'gives every frame back to the guest that sent it';
-  readonly keys = [];
+  readonly form = 'loopback[:queues=N]';
+  readonly help = 'gives every frame back to the guest that sent it, on the same queue pair';
+  readonly keys = ['queues'];
 
   constructor(private readonly copier: FrameCopier) {}
 
-  plan(): BackendPlan {
-    return { description: 'loopback', open: () => loopback({ copier: this.copier }) };
+  plan(values: ReadonlyMap<string, string>): BackendPlan {
+    return planEach(this.name, values, () => loopback({ copier: this.copier }));
   }
+}
+
+/** A socket of its own for each queue pair. */
+function planEach(
+  name: string,
+  values: ReadonlyMap<string, string>,
+  open: () => PacketSocket,
+): BackendPlan {
+  const queues = parseQueues(name, values);
+  return {
+    description: `${name}${describeQueues(queues)}`,
+    open: () => Array.from({ length: queues }, open),
+  };
 }
 
 /** `fd:N`: an open file that one of the backend providers takes. */

@@ -3,6 +3,7 @@ import type { BackendFactory, BackendPlan } from '../backends/backend-factory.js
 import { planBackend } from '../backends/backend-spec.js';
 import { type GivenOptions, type OptionRow, parseOptions } from '../command-line.js';
 import { UsageError } from '../usage-error.js';
+import { OFFLOAD_ITEMS, parseOffloads } from './offload-list.js';
 import { parseFd, parseMac, parseMtu, parseQueueSize, parseSocketPath } from './values.js';
 
 /** Where the front-end is met. */
@@ -33,6 +34,14 @@ export const NET_OPTIONS: readonly OptionRow[] = [
     name: 'mtu',
     value: 'BYTES',
     help: 'MTU that the device reports, 68 to 65535; a tap made here gets it too',
+  },
+  {
+    name: 'offloads',
+    value: 'LIST',
+    help:
+      'offloads to offer or, with -, not to offer (those that the backend gives), such as\n' +
+      '-host-ufo,-host-uso or none,csum,host-tso4. Without a base nothing that depends on it.\n' +
+      `Names: none, ${OFFLOAD_ITEMS.slice(0, 7).join(', ')},\n${OFFLOAD_ITEMS.slice(7).join(', ')}`,
   },
   {
     name: 'queue-size',
@@ -82,9 +91,11 @@ function parseNic(given: GivenOptions): VhostNetOptions {
   const mac = given.get('mac');
   const mtu = given.get('mtu');
   const queueSize = given.get('queue-size');
+  const offloads = given.get('offloads');
   return {
     ...(mac === undefined ? {} : { mac: parseMac(mac) }),
     ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
+    ...(offloads === undefined ? {} : { offloads: parseOffloads(offloads) }),
     ...(queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) }),
   };
 }

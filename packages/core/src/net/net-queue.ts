@@ -5,10 +5,16 @@ import type { VhostError } from '../errors/vhost-error.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { NetHeaderLength } from './net-header.js';
 import type { HandlerCounters } from './net-statistics.js';
+import type { SocketLayer } from './offload/socket-layer.js';
 
 /** What a running queue works with; a new one for every attach. */
 export interface QueueAttachment {
+  /** What the queue sends to and receives from: the backend, or a layer over it. */
   readonly socket: PacketSocket;
+  /** The backend itself. */
+  readonly backend: PacketSocket;
+  /** The layer, where there is one; released when the queue stops. */
+  readonly layer: SocketLayer | undefined;
   /** Bytes of header before each frame in guest memory. */
   readonly headerLength: NetHeaderLength;
   /** True when the device strips and supplies that header, false when the backend has it. */

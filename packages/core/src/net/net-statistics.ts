@@ -2,6 +2,11 @@
 export interface DropCounters {
   /** Transmit: the backend refused the frame for good. */
   refused: number;
+  /**
+   * The frame did not fit its virtio-net header, or the header asked for what was not negotiated and
+   * cannot be done without (hazard T37).
+   */
+  malformed: number;
   /** Transmit: the queue was disabled by the front-end, its frames are discarded. */
   disabled: number;
   /** Receive: no buffer of the guest's was large enough. */
@@ -55,7 +60,7 @@ export function newHandlerCounters(
     direction,
     frames: 0,
     bytes: 0,
-    drops: { refused: 0, disabled: 0, oversized: 0 },
+    drops: { refused: 0, malformed: 0, disabled: 0, oversized: 0 },
     shortWrites: 0,
     zeroCopy: 0,
     zeroCopyFailures: 0,

@@ -1,6 +1,6 @@
 import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
-import { toVhostError, type VhostError } from '../errors/vhost-error.js';
+import { ERRNO, toVhostError, type VhostError } from '../errors/vhost-error.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { IdlePoll } from './idle-poll.js';
@@ -14,6 +14,8 @@ import { ZeroCopyPath } from './zero-copy-path.js';
 const FULL = 1;
 const WAIT_BEFORE_SLEEP = 3 / 4;
 const STOP_WAITING = 1 / 2;
+/** The result of a frame that does not fit its virtio-net header. */
+const MALFORMED = -ERRNO.EBADMSG;
 
 /**
  * Guest to backend (seeds C3, C4, C5, C8): takes chains, hands them to the socket in one call,
@@ -181,7 +183,8 @@ export class TransmitQueue implements NetQueue {
       const result = results[frame] as number;
       const length = lengths[frame] as number;
       if (result < 0) {
-        counters.drops.refused += 1;
+        if (result === MALFORMED) counters.drops.malformed += 1;
+        else counters.drops.refused += 1;
         continue;
       }
       if (result < length - unsent) counters.shortWrites += 1;

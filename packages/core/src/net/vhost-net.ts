@@ -10,13 +10,14 @@ import { VhostError } from '../errors/vhost-error.js';
 import { NetConfigSpace } from './net-config.js';
 import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
-import type { NetQueue } from './net-queue.js';
+import type { NetQueue, QueueAttachment } from './net-queue.js';
 import type { NetStatistics } from './net-statistics.js';
 import {
   effectiveOffloads,
   type OffloadSwitches,
   offeredOffloads,
 } from './offload/offload-features.js';
+import { withLayer } from './offload/offload-layers.js';
 import { ReceiveQueue } from './receive-queue.js';
 import { TransmitQueue } from './transmit-queue.js';
 
@@ -123,7 +124,7 @@ export class VhostNet extends VhostDevice {
     const old = this.#opened.get(index);
     if (backend === undefined || backend === -1) {
       this.#stop(vring, queue);
-    } else if (backend !== queue.attachment?.socket) {
+    } else if (backend !== queue.attachment?.backend) {
       vring.checkAccess();
       const socket = typeof backend === 'number' ? this.#openBackend(backend) : backend;
       try {
@@ -167,7 +168,7 @@ export class VhostNet extends VhostDevice {
       const { attachment } = queue;
       if (attachment === undefined) continue;
       const vring = this.vrings[index] as Vring;
-      this.#attach(vring, queue, attachment.socket, attachment.discarding);
+      this.#attach(vring, queue, attachment.backend, attachment.discarding);
     }
   }
 
@@ -193,7 +194,7 @@ export class VhostNet extends VhostDevice {
 
   /** Attaches, or looks at the ring once when the queue runs like that already (T03). */
   #run(vring: Vring, queue: NetQueue, socket: PacketSocket, discarding: boolean): void {
-    if (queue.attachment?.socket === socket) queue.kicked();
+    if (queue.attachment?.backend === socket) queue.kicked();
     else this.#attach(vring, queue, socket, discarding);
   }
 
@@ -207,25 +208,31 @@ export class VhostNet extends VhostDevice {
     for (const backend of this.#backends) backend.close();
   }
 
-  #attach(vring: Vring, queue: NetQueue, socket: PacketSocket, discarding: boolean): void {
+  #attach(vring: Vring, queue: NetQueue, backend: PacketSocket, discarding: boolean): void {
     const headerLength = netHeaderLength(this.features);
     const ownHeader =
-      socket.headerLength === 0 || (this.features & NET_FEATURE.VHOST_NET_HEADER) !== 0n;
+      backend.headerLength === 0 || (this.features & NET_FEATURE.VHOST_NET_HEADER) !== 0n;
     const mergeable = (this.features & NET_FEATURE.MRG_RXBUF) !== 0n;
-    const attachment = { socket, headerLength, ownHeader, discarding, mergeable };
     vring.checkAccess();
-    if (!ownHeader) socket.setHeaderLength?.(headerLength);
-    const before = queue.attachment?.socket;
+    if (!ownHeader) backend.setHeaderLength?.(headerLength);
+    const facts = { backend, headerLength, discarding, mergeable, ownHeader };
+    const { features, config } = this;
+    const before = queue.attachment;
     vring.attach(this.ringFeatures);
-    queue.start(attachment);
-    if (before !== undefined && before !== socket) this.#tellBackend(before);
-    this.#tellBackend(socket);
+    queue.start(withLayer({ ...facts, features, mtu: config.mtu, counters: queue.counters }));
+    this.#leaveBackend(before, backend);
+    this.#tellBackend(backend);
     this.#showState();
+  }
+
+  #leaveBackend(before: QueueAttachment | undefined, now: PacketSocket | undefined): void {
+    before?.layer?.release();
+    if (before !== undefined && before.backend !== now) this.#tellBackend(before.backend);
   }
 
   /** The vring stays attached until what is outstanding has been published (C13). */
   #stop(vring: Vring, queue: NetQueue): void {
-    const socket = queue.attachment?.socket;
+    const before = queue.attachment;
     queue.stop();
     const settled = queue.settled();
     if (settled === undefined) {
@@ -239,13 +246,13 @@ export class VhostNet extends VhostDevice {
         }),
       );
     }
-    if (socket !== undefined) this.#tellBackend(socket);
+    this.#leaveBackend(before, undefined);
     this.#showState();
   }
 
   /** Tells a backend what the driver has accepted, and whether frames may come its way (T54, T58). */
   #tellBackend(socket: PacketSocket): void {
-    const users = this.#queues.filter(({ attachment }) => attachment?.socket === socket);
+    const users = this.#queues.filter(({ attachment }) => attachment?.backend === socket);
     const { offloads } = socket;
     if (offloads !== undefined) {
       const accepted = users.length === 0 ? 0n : effectiveOffloads(this.features);

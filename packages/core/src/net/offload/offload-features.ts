@@ -90,7 +90,9 @@ export function effectiveOffloads(features: bigint): bigint {
 }
 
 /**
- * The feature bits that a NIC offers: what every backend of its can honour, unless switched on or off.
+ * The feature bits that a NIC offers. What its backends cannot take is finished in software, so the
+ * driver's side is offered always, but for backends that send by reference: their frames would be
+ * copied. What we may leave to the driver is offered if every backend gives it.
  *
  * Throws `EINVAL` for an offload that is switched on while its base is off.
  */
@@ -115,7 +117,12 @@ export function offeredOffloads(
 }
 
 function automaticOffers(backends: readonly PacketSocket[]): bigint {
-  let offers = backends.length === 0 ? 0n : HOST_OFFLOADS | GUEST_OFFLOADS;
-  for (const { offloads } of backends) offers &= offloads?.supported ?? 0n;
-  return offers | NET_FEATURE.STATUS;
+  let offers = NET_FEATURE.STATUS | HOST_OFFLOADS;
+  if (backends.length > 0) offers |= GUEST_OFFLOADS;
+  for (const { offloads, zeroCopy } of backends) {
+    const supported = offloads?.supported ?? 0n;
+    offers &= ~GUEST_OFFLOADS | supported;
+    if (zeroCopy !== undefined) offers &= ~HOST_OFFLOADS | supported;
+  }
+  return offers;
 }
