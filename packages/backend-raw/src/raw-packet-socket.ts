@@ -10,6 +10,7 @@
  */
 import {
   ERRNO,
+  type MemoryMapping,
   type PacketBatch,
   type PacketSocket,
   type SocketOffloads,
@@ -21,6 +22,7 @@ import {
   outgoingBytes,
   packetDrops,
   packetSocketInterface,
+  privateMemory,
   receivePackets,
   sendBufferSize,
   sendFrames,
@@ -92,6 +94,10 @@ export class RawPacketSocket implements PacketSocket {
   get kernelDrops(): number {
     if (!this.#closed) this.#kernelDrops += packetDrops(this.#fd);
     return this.#kernelDrops;
+  }
+
+  allocate(bytes: number): MemoryMapping {
+    return privateMemory(bytes);
   }
 
   send(batch: PacketBatch, first: number): number {
