@@ -8,6 +8,7 @@ import {
   buildEthernet,
   buildIpv4,
   formatMac,
+  NetFeature,
   type NetHeader,
   NumberedFrameChecker,
   NumberedFrames,
@@ -60,8 +61,8 @@ function waitUntilUp(ifname: string): void {
   }
 }
 
-function openGuest(t: Test, options: RawOptions): TestGuest {
-  const guest = new TestGuest(openRaw(options));
+function openGuest(t: Test, options: RawOptions, features?: bigint): TestGuest {
+  const guest = new TestGuest(openRaw(options), features);
   t.teardown(() => guest.close());
   return guest;
 }
@@ -224,12 +225,19 @@ if (insideNamespace(import.meta.url)) {
     const { guestEnd, hostEnd } = makeVeth(t);
     ip(`address add 10.78.0.1/24 dev ${hostEnd}`);
     ip(`neighbour add 10.78.0.2 lladdr ${formatMac(GUEST_MAC)} dev ${hostEnd}`);
-    const guest = openGuest(t, { ifname: guestEnd });
-    const header = new Promise<NetHeader>((resolve) => {
-      guest.driver.frames$.subscribe((batch) => resolve(batch.header(0)));
-    });
-    await sendDatagram(100);
-    t.match(await header, { flags: 1, checksumStart: 34, checksumOffset: 6, bufferCount: 1 });
+    const headerFor = async (features: bigint): Promise<NetHeader> => {
+      const guest = openGuest(t, { ifname: guestEnd }, features);
+      const header = new Promise<NetHeader>((resolve) => {
+        guest.driver.frames$.subscribe((batch) => resolve(batch.header(0)));
+      });
+      await sendDatagram(100);
+      return await header;
+    };
+    const { VERSION_1, GUEST_CSUM } = NetFeature;
+    const accepted = await headerFor(VERSION_1 | GUEST_CSUM);
+    t.match(accepted, { flags: 1, checksumStart: 34, checksumOffset: 6, bufferCount: 1 });
+    const finished = await headerFor(VERSION_1);
+    t.match(finished, { flags: 0, checksumStart: 0, checksumOffset: 0, bufferCount: 1 });
   });
 
   t.test('T56 what the host sends through the same interface is not received', async (t) => {

@@ -1,11 +1,25 @@
 /** Feature bits that this driver knows (virtio 1.2, 5.1.3 and 6), as masks. */
 export const NetFeature = {
+  CSUM: 1n << 0n,
+  GUEST_CSUM: 1n << 1n,
+  MTU: 1n << 3n,
   MAC: 1n << 5n,
+  GUEST_TSO4: 1n << 7n,
+  GUEST_TSO6: 1n << 8n,
+  GUEST_ECN: 1n << 9n,
+  GUEST_UFO: 1n << 10n,
+  HOST_TSO4: 1n << 11n,
+  HOST_TSO6: 1n << 12n,
+  HOST_ECN: 1n << 13n,
+  HOST_UFO: 1n << 14n,
   MRG_RXBUF: 1n << 15n,
   STATUS: 1n << 16n,
   INDIRECT_DESC: 1n << 28n,
   EVENT_IDX: 1n << 29n,
   VERSION_1: 1n << 32n,
+  GUEST_USO4: 1n << 54n,
+  GUEST_USO6: 1n << 55n,
+  HOST_USO: 1n << 56n,
 } as const;
 
 /** What the driver can do: a front-end accepts these bits out of those the device offers. */
@@ -15,6 +29,42 @@ export const DRIVER_FEATURES =
   NetFeature.INDIRECT_DESC |
   NetFeature.EVENT_IDX |
   NetFeature.VERSION_1;
+
+/**
+ * Offloads that a front-end may accept besides: the driver passes on the headers that it is given and
+ * hands out those that it gets, and does none of the work itself. With `GUEST_TSO…`, `GUEST_UFO` or
+ * `GUEST_USO…` its receive buffers hold a large segment, unless they are mergeable.
+ */
+export const DRIVER_OFFLOADS =
+  NetFeature.CSUM |
+  NetFeature.HOST_TSO4 |
+  NetFeature.HOST_TSO6 |
+  NetFeature.HOST_ECN |
+  NetFeature.HOST_UFO |
+  NetFeature.HOST_USO |
+  NetFeature.GUEST_CSUM |
+  NetFeature.GUEST_TSO4 |
+  NetFeature.GUEST_TSO6 |
+  NetFeature.GUEST_ECN |
+  NetFeature.GUEST_UFO |
+  NetFeature.GUEST_USO4 |
+  NetFeature.GUEST_USO6;
+
+const LARGE_RECEIVE =
+  NetFeature.GUEST_TSO4 |
+  NetFeature.GUEST_TSO6 |
+  NetFeature.GUEST_UFO |
+  NetFeature.GUEST_USO4 |
+  NetFeature.GUEST_USO6;
+/** A 64 KiB packet behind an Ethernet header (virtio 1.2, 5.1.6.3.1). */
+const LARGEST_FRAME = 65550;
+const SMALL_FRAME = 1514;
+
+/** Bytes of the longest frame that one receive buffer must hold with these features. */
+export function receiveFrameLength(features: bigint): number {
+  const large = (features & LARGE_RECEIVE) !== 0n && (features & NetFeature.MRG_RXBUF) === 0n;
+  return large ? LARGEST_FRAME : SMALL_FRAME;
+}
 
 /** Bytes of the header before each frame: 12 with VERSION_1 or MRG_RXBUF, else 10 (virtio 1.2, 5.1.6.1). */
 export function netHeaderLength(features: bigint): 10 | 12 {

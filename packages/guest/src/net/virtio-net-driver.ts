@@ -3,7 +3,7 @@ import { merge, type Observable } from 'rxjs';
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
 import { type ChainShape, ONE_DESCRIPTOR } from './chain-shape.js';
 import type { FrameBatch } from './frame-batch.js';
-import { NetFeature, netHeaderLength } from './net-features.js';
+import { NetFeature, netHeaderLength, receiveFrameLength } from './net-features.js';
 import type { NetHeader } from './net-header.js';
 import type { QueueLink } from './queue-link.js';
 import { ReceiveSide } from './receive-side.js';
@@ -18,7 +18,7 @@ export interface VirtioNetDriverOptions {
   readonly features: bigint;
   /** Bytes of the largest frame to send; 1514 by default. */
   readonly maxFrameLength?: number;
-  /** Bytes of each receive buffer, header included; room for one largest frame by default. */
+  /** Bytes of each receive buffer, header included; room for the largest frame that the features allow by default. */
   readonly receiveBufferLength?: number;
   /** How frames are spread over descriptors; one descriptor a frame by default. */
   readonly transmitShape?: ChainShape;
@@ -80,7 +80,7 @@ export class VirtioNetDriver {
     this.receive = new ReceiveSide(arena, links.receive, {
       headerLength,
       mergeable: (features & NetFeature.MRG_RXBUF) !== 0n,
-      bufferLength: options.receiveBufferLength ?? headerLength + ETHERNET_FRAME_LENGTH,
+      bufferLength: options.receiveBufferLength ?? headerLength + receiveFrameLength(features),
       shape: options.receiveShape ?? ONE_DESCRIPTOR,
       indirect,
       ...turns,
