@@ -10,7 +10,7 @@ export class LooseBatch {
   constructor(size = 4 * 1024 * 1024) {
     const buffer = new ArrayBuffer(size);
     this.bytes = new Uint8Array(buffer);
-    this.#windows = new WindowTable([{ buffer, address: 0 }]);
+    this.#windows = new WindowTable([{ buffer, address: 0, guestBase: 0 }]);
     this.reset();
   }
 
