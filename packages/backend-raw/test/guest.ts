@@ -2,6 +2,7 @@ import { LocalEvent, type PacketSocket, VhostNet } from '@rxvhost/core';
 import {
   GuestMemoryArena,
   GuestNic,
+  type GuestNicOptions,
   NetFeature,
   plugIn,
   type VirtioNetDriver,
@@ -19,7 +20,11 @@ export class TestGuest {
   readonly frames: Uint8Array[] = [];
   readonly #release: () => void;
 
-  constructor(socket: PacketSocket, features: bigint = NetFeature.VERSION_1) {
+  constructor(
+    socket: PacketSocket,
+    features: bigint = NetFeature.VERSION_1,
+    options: Partial<GuestNicOptions> = {},
+  ) {
     const fd = createMemfd('test-guest', MEMORY_SIZE);
     const mapping = mapShared(fd, 0, MEMORY_SIZE);
     closeFd(fd);
@@ -30,6 +35,7 @@ export class TestGuest {
       makeEvent: () => new LocalEvent(),
       maxFrameLength: 1518,
       receiveBufferLength: 12 + 1518,
+      ...options,
     });
     this.device = new VhostNet({ backends: socket });
     plugIn(this.device, this.nic);

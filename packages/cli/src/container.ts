@@ -17,6 +17,7 @@ import {
 import { NativeCopier } from '@rxvhost/sys';
 import { Container, ContainerModule, type ServiceIdentifier } from 'inversify';
 import type { BackendFactory } from './backends/backend-factory.js';
+import { IpBackendFactory } from './backends/ip-factory.js';
 import { MacvtapBackendFactory } from './backends/macvtap-factory.js';
 import { RawBackendFactory } from './backends/raw-factory.js';
 import {
@@ -42,6 +43,7 @@ const cliModule = new ContainerModule(({ bind, rebind }) => {
   );
   bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new TapBackendFactory());
   bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new RawBackendFactory());
+  bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new IpBackendFactory());
   bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(() => new MacvtapBackendFactory());
   bind<BackendFactory>(BACKEND_FACTORY).toResolvedValue(
     (chain: BackendChain) => new FdBackendFactory(chain),

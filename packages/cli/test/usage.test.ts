@@ -50,6 +50,18 @@ const BAD_COMMAND_LINES: readonly (readonly [string, readonly string[], RegExp])
     ['net', SOCKET, '--backend=raw:a,mac=1'],
     /no MAC|not a MAC/,
   ],
+  ['no IP protocol', ['net', SOCKET, '--backend=ip'], /ip:protocol=NAME/],
+  [
+    'an unknown IP protocol',
+    ['net', SOCKET, '--backend=ip:icmp+imcp'],
+    /'imcp'.*icmp, igmp.*1 to 254/,
+  ],
+  ['an IP protocol over 254', ['net', SOCKET, '--backend=ip:protocol=255'], /'255'/],
+  [
+    'a name of Object.prototype as IP protocol',
+    ['net', SOCKET, '--backend=ip:toString'],
+    /'toString'/,
+  ],
   ['a macvtap without a name', ['net', SOCKET, '--backend=macvtap'], /macvtap:ifname=NAME/],
   ['a macvtap name that is too long', ['net', SOCKET, '--backend=macvtap:abcdefghijklmnop'], /15/],
   ['a repeated backend option', ['net', SOCKET, '--backend=tap:ifname=a,ifname=b'], /given twice/],
