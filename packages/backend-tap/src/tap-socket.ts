@@ -8,6 +8,8 @@
  * header in front of them tells.
  */
 import {
+  EventLoopTurns,
+  LocalReadiness,
   type MemoryMapping,
   type PacketBatch,
   type PacketSocket,
@@ -19,6 +21,7 @@ import {
   closeFd,
   detachQueue,
   FdPoll,
+  FrameKeep,
   privateMemory,
   readFrames,
   setVnetHeaderSize,
@@ -83,6 +86,9 @@ export class TapSocket implements PacketSocket {
 
   readonly #fd: number;
   readonly #poll: FdPoll;
+  readonly #keep = new FrameKeep();
+  /** Tells of a frame that was read and waits for more buffers: the poll cannot. */
+  readonly #kept = new LocalReadiness(new EventLoopTurns(), () => this.#keep.waits);
   readonly #failure = new Subject<never>();
   readonly #closing = new Subject<void>();
   readonly #interfaceOffloads: TapOffloads | undefined;
@@ -110,7 +116,7 @@ export class TapSocket implements PacketSocket {
     this.#poll = new FdPoll(fd);
     const { isGone } = description;
     const gone$ = isGone === undefined ? EMPTY : this.#watch(isGone);
-    this.readable$ = merge(this.#poll.readable$, this.#failure, gone$);
+    this.readable$ = merge(this.#poll.readable$, this.#kept.ready$, this.#failure, gone$);
     this.writable$ = merge(this.#poll.writable$, this.#failure);
   }
 
@@ -133,12 +139,14 @@ export class TapSocket implements PacketSocket {
 
   receive(batch: PacketBatch): number {
     try {
-      return readFrames(this.#fd, batch);
+      return readFrames(this.#fd, batch, this.#keep);
     } catch (error) {
       // The guest's memory is gone (hazard T20): that is the device's matter, the tap is well.
       if (error instanceof VhostError && error.code === 'EFAULT') throw error;
       this.#fail(error);
       return 0;
+    } finally {
+      this.#kept.check();
     }
   }
 
@@ -147,6 +155,7 @@ export class TapSocket implements PacketSocket {
     this.#closed = true;
     this.#closing.next();
     this.#poll.close();
+    this.#kept.end();
     this.#failure.complete();
     closeFd(this.#fd);
   }
@@ -161,6 +170,8 @@ export class TapSocket implements PacketSocket {
         `tap ${this.ifname} has a header of ${actual} bytes and does not take one of ${bytes}`,
       );
     }
+    // A frame that was read before begins with a header of the old length.
+    if (bytes !== this.#headerLength) this.#keep.clear();
     this.#headerLength = bytes;
   }
 

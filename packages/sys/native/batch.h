@@ -10,13 +10,15 @@
 
 #include "live_memory.h"
 
-// The numbers that change from call to call; TypeScript writes them, and reads the last two back.
+// The numbers that change from call to call; TypeScript writes them, and reads the last three back.
 struct BatchControl {
   uint32_t count;
   uint32_t skip;
   uint32_t chainsPerFrame;
+  uint32_t largest;
   uint32_t frameCount;
   uint32_t oversized;
+  uint32_t wantsMore;
 };
 
 struct Batch {
@@ -50,6 +52,13 @@ struct Batch {
 
   uint32_t ChainsPerFrame() const {
     return control->chainsPerFrame == 0 ? 1 : control->chainsPerFrame;
+  }
+
+  // A frame that does not fit `chains` chains from `first` on will not fit later either: it has all
+  // that it may have, or all that there will ever be.
+  bool Outgrown(uint32_t first, uint32_t chains) const {
+    if (chains == ChainsPerFrame()) return true;
+    return chains > 0 && first == 0 && chains == Count() && control->largest != 0;
   }
 
   void Deliver(uint32_t frameLength, uint32_t chains) {

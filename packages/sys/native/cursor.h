@@ -81,8 +81,11 @@ inline Fit FindChains(const Batch& batch, uint32_t first, uint64_t length, uint3
   int64_t room = 0;
   uint32_t used = 0;
   while (used == 0 || room < static_cast<int64_t>(length)) {
-    if (used == batch.ChainsPerFrame()) return Fit::kOversized;
-    if (first + used >= count) return Fit::kFull;
+    if (batch.Outgrown(first, used)) return Fit::kOversized;
+    if (first + used >= count) {
+      batch.control->wantsMore = 1;
+      return Fit::kFull;
+    }
     room += int64_t{batch.lengths[first + used]} - (used == 0 ? batch.control->skip : 0);
     used += 1;
   }

@@ -39,10 +39,6 @@ inline int AppendChain(const Batch& batch, Resolver& resolver, uint32_t chain, u
 // The kernel is out of something that readiness does not wait for; see frames.ts.
 inline bool IsExhausted(int error) { return error == ENOBUFS || error == ENOMEM; }
 
-// Where the part of a frame goes that no buffer takes. Nobody reads it, so threads may share it.
-constexpr size_t kSinkBytes = 128 * 1024;
-extern uint8_t frame_sink[kSinkBytes];
-
 // The space that one received frame may fill.
 struct FrameSpace {
   struct iovec vector[kVectorLimit];
@@ -63,7 +59,7 @@ struct FrameSpace {
     while (chains < limit && (chains == 0 || room < enough)) {
       uint64_t bytes = 0;
       const uint32_t skip = chains == 0 ? batch.control->skip : 0;
-      // One piece is kept for the sink.
+      // One piece is kept for what passes the chains' end.
       const int added = AppendChain(batch, resolver, first + chains, skip, vector + vectors,
                                     kVectorLimit - 1 - vectors, &bytes);
       if (added < 0) return chains > 0;
@@ -73,13 +69,6 @@ struct FrameSpace {
       chains += 1;
     }
     return true;
-  }
-
-  // Lets what passes the chains' end go to the sink.
-  int WithSink() {
-    vector[vectors].iov_base = frame_sink;
-    vector[vectors].iov_len = kSinkBytes;
-    return vectors + 1;
   }
 
   // How many chains a frame of `length` bytes fills, at least 1.

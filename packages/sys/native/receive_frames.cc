@@ -108,10 +108,10 @@ bool ReceiveGroup(Batch& batch, Resolver& resolver, int fd, Progress& progress) 
   return static_cast<uint32_t>(got) == group.count;
 }
 
-// Whether the next datagram is longer than `room`. Any error shows itself at the real receive.
-bool NextIsLonger(int fd, uint64_t room) {
+// How long the next datagram is. Any error shows itself at the real receive: 0.
+uint64_t NextLength(int fd) {
   const ssize_t length = recv(fd, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-  return length > 0 && static_cast<uint64_t>(length) > room;
+  return length > 0 ? length : 0;
 }
 
 // One frame over as many chains as it needs. True: there may be more.
@@ -120,8 +120,11 @@ bool ReceiveOne(Batch& batch, Resolver& resolver, int fd, FrameSpace& space, Pro
   const uint32_t perFrame = batch.ChainsPerFrame();
   const uint32_t limit = perFrame < left ? perFrame : left;
   if (!space.Take(batch, resolver, progress.chain, limit, kLargestDatagram)) return false;
-  const bool mayNotFit = space.room < kLargestDatagram && space.chains < perFrame;
-  if (mayNotFit && batch.control->frameCount > 0 && NextIsLonger(fd, space.room)) return false;
+  if (space.room < kLargestDatagram && !batch.Outgrown(progress.chain, space.chains) &&
+      NextLength(fd) > space.room) {
+    batch.control->wantsMore = 1;
+    return false;
+  }
   struct msghdr message = {};
   message.msg_iov = space.vector;
   message.msg_iovlen = space.vectors;

@@ -160,8 +160,11 @@ class Receiver {
     struct msghdr header;
     Message message = {&header, {space_.vector, space_.vectors}, space_.room - layout_.LeftOut()};
     layout_.Apply(message.pieces);
-    const bool mayNotFit = space_.room < kLargestPacket && space_.chains < perFrame;
-    if (mayNotFit && batch_.control->frameCount > 0 && NextLength() > message.room) return false;
+    if (space_.room < kLargestPacket && !batch_.Outgrown(progress.chain, space_.chains) &&
+        NextLength() > message.room) {
+      batch_.control->wantsMore = 1;
+      return false;
+    }
     Prepare(header, message.pieces, controls_[0]);
     ssize_t received;
     do {

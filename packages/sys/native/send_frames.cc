@@ -65,8 +65,8 @@ uint32_t Send(const Batch& batch, const Windows& windows, int fd, uint32_t first
       if (errno == EAGAIN || (IsExhausted(errno) && frame > first)) return frame - first;
       batch.results[frame] = -errno;
       if (errno == EFAULT) {
-        const struct msghdr& refused = group.messages[0].msg_hdr;
-        memory_guard::Touch(refused.msg_iov, static_cast<int>(refused.msg_iovlen));
+        const struct msghdr& unsent = group.messages[0].msg_hdr;
+        memory_guard::Touch(unsent.msg_iov, static_cast<int>(unsent.msg_iovlen));
       }
       frame += 1;
       continue;

@@ -14,8 +14,10 @@ import { type Handle, loadNative, type Native } from './native.js';
 const COUNT = 0;
 const SKIP = 1;
 const CHAINS_PER_FRAME = 2;
-const FRAME_COUNT = 3;
-const OVERSIZED = 4;
+const LARGEST = 3;
+const FRAME_COUNT = 4;
+const OVERSIZED = 5;
+const WANTS_MORE = 6;
 const CONTROL_WORDS = 8;
 
 /** A batch as native code knows it. Holds the arrays, so that they live as long as the handle. */
@@ -64,14 +66,17 @@ export class BatchBinding {
     control[COUNT] = batch.count;
     control[SKIP] = batch.skip;
     control[CHAINS_PER_FRAME] = batch.chainsPerFrame;
+    control[LARGEST] = batch.largest ? 1 : 0;
     control[FRAME_COUNT] = batch.frameCount;
     control[OVERSIZED] = batch.oversized;
+    control[WANTS_MORE] = batch.wantsMore ? 1 : 0;
   }
 
   /** Takes back what native code counted. */
   store(batch: PacketBatch): void {
     batch.frameCount = this.#control[FRAME_COUNT] as number;
     batch.oversized = this.#control[OVERSIZED] as number;
+    batch.wantsMore = this.#control[WANTS_MORE] === 1;
   }
 }
 

@@ -19,6 +19,7 @@
 import type { PacketBatch } from '@rxvhost/core';
 import { bindBatch, bindWindows } from './batch-binding.js';
 import { check } from './failure.js';
+import type { FrameKeep } from './frame-keep.js';
 import { loadNative } from './native.js';
 
 /** The largest frame that a tap gives: a 64 KiB segment, Ethernet and VLAN header, vnet header. */
@@ -38,21 +39,33 @@ export function writeFrames(fd: number, batch: PacketBatch, first: number): numb
  * Reads frames, each with one `readv` into the next chains. A frame that fits no buffer is dropped
  * and counted in `batch.oversized`; its chains take the next one.
  *
- * A frame may fill up to `chainsPerFrame` chains. When fewer than that are left, and they might not
- * hold `largestFrame` bytes, reading ends: what has been read could not be put back. Only the first
- * frame of a batch is read all the same.
+ * A frame may fill up to `chainsPerFrame` chains. One that needs more than are left, and may get them
+ * in another batch, goes into `keep` and comes first the next time: the rules are
+ * `PacketBatch.deliver`'s.
  *
- * @param largestFrame - bytes of the largest frame that can come, vnet header included: the tighter,
- * the better small rings are used and the fewer pieces each read has; with mergeable buffers a
- * longer frame is dropped
+ * @param keep - this file's own
+ * @param largestFrame - bytes of the largest frame to expect, vnet header included: for how many
+ * bytes chains are lined up once frames are large
  * @returns how many chains the batch's frames fill. Throws, when there was no frame before it, what
  * the file answers other than `EAGAIN`: `EBADFD` (the interface is gone), `EBADF`, `EIO`;
  * `ESHUTDOWN` at the end of a stream
  */
-export function readFrames(fd: number, batch: PacketBatch, largestFrame = LARGEST_FRAME): number {
+export function readFrames(
+  fd: number,
+  batch: PacketBatch,
+  keep: FrameKeep,
+  largestFrame = LARGEST_FRAME,
+): number {
   const windows = bindWindows(batch.windows);
   const binding = bindBatch(batch);
-  const result = loadNative().readFrames(binding.handle, windows.handle, fd, largestFrame);
+  const result = loadNative().readFrames(
+    binding.handle,
+    windows.handle,
+    fd,
+    keep.bytes,
+    keep.state,
+    largestFrame,
+  );
   binding.store(batch);
   return check(result, `read frames from fd ${fd}`);
 }
@@ -78,7 +91,8 @@ export function sendFrames(
 /**
  * Receives one frame from each datagram, up to 64 with one `recvmmsg`; a frame that fits no buffer
  * is dropped and counted in `batch.oversized`. With `chainsPerFrame` above 1 each frame's length is
- * looked at first, and a frame that the chains left cannot hold stays in the socket.
+ * looked at first where it may not fit, and a frame that needs more chains than are left stays in the
+ * socket with `batch.wantsMore` set, unless the batch is the largest there will be.
  *
  * @returns how many chains the batch's frames fill. Throws, when there was no frame before it, what
  * the socket answers other than `EAGAIN`: `ENETDOWN`, `ECONNREFUSED`, `EBADF`, …; `ESHUTDOWN` when

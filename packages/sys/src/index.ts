@@ -1,6 +1,7 @@
 export * from './event-fd.js';
 export * from './fd-poll.js';
 export * from './files.js';
+export * from './frame-keep.js';
 export * from './frames.js';
 export * from './interface.js';
 export * from './interface-name.js';

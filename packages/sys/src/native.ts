@@ -104,6 +104,8 @@ export interface Native {
     batch: Handle<'batch'>,
     windows: Handle<'windows'>,
     fd: number,
+    kept: Uint8Array,
+    keptState: Uint32Array,
     largestFrame: number,
   ): Result;
   sendFrames(

@@ -89,7 +89,8 @@ t.test(
         fc.integer({ min: 1, max: 6 }),
         fc.array(fc.nat(700), { maxLength: 20 }),
         fc.nat(100),
-        (drawn, skip, chainsPerFrame, lengths, at) => {
+        fc.boolean(),
+        (drawn, skip, chainsPerFrame, lengths, at, largest) => {
           const usable = long(drawn, skip);
           memory.bytes.fill(0xee, 0, 64 * 1024);
           twin.bytes.fill(0xee, 0, 64 * 1024);
@@ -97,6 +98,8 @@ t.test(
           const other = batchOf(twin, skip, usable);
           one.chainsPerFrame = chainsPerFrame;
           other.chainsPerFrame = chainsPerFrame;
+          one.largest = largest;
+          other.largest = largest;
           const sizes = Uint32Array.from([0, ...lengths]);
           const half = lengths.length >> 1;
           // In two calls, so that the second finds frames in the batch.
@@ -112,6 +115,7 @@ t.test(
             counts[0]?.join() === counts[1]?.join() &&
             one.frameCount === other.frameCount &&
             one.oversized === other.oversized &&
+            one.wantsMore === other.wantsMore &&
             one.frameLengths.join() === other.frameLengths.join() &&
             one.frameChains.join() === other.frameChains.join();
           const end = 64 * 1024;
@@ -137,7 +141,8 @@ t.test('copyFrames delivers what gather and scatter in two steps would', async (
       fc.constantFrom(0, 12),
       fc.constantFrom(0, 10),
       fc.integer({ min: 1, max: 4 }),
-      (sent, space, fromSkip, toSkip, chainsPerFrame) => {
+      fc.boolean(),
+      (sent, space, fromSkip, toSkip, chainsPerFrame, largest) => {
         twin.bytes.fill(0xee, 0, 64 * 1024);
         target.bytes.fill(0xee, 0, 64 * 1024);
         const from = batchOf(memory, fromSkip, long(sent, fromSkip));
@@ -145,6 +150,8 @@ t.test('copyFrames delivers what gather and scatter in two steps would', async (
         const expected = batchOf(twin, toSkip, long(space, toSkip));
         to.chainsPerFrame = chainsPerFrame;
         expected.chainsPerFrame = chainsPerFrame;
+        to.largest = largest;
+        expected.largest = largest;
         const flat = new Uint8Array(64 * 1024);
         plain.gather(from, 0, flat, 0);
         const lengths = Uint32Array.from(from.results);
@@ -154,6 +161,7 @@ t.test('copyFrames delivers what gather and scatter in two steps would', async (
         return (
           copied === count &&
           to.oversized === expected.oversized &&
+          to.wantsMore === expected.wantsMore &&
           to.frameLengths.join() === expected.frameLengths.join() &&
           from.results.subarray(0, copied).join() === lengths.subarray(0, copied).join() &&
           Buffer.from(target.bytes.subarray(0, 64 * 1024)).equals(twin.bytes.subarray(0, 64 * 1024))
