@@ -12,6 +12,7 @@ const USO = NET_FEATURE.HOST_USO | NET_FEATURE.GUEST_USO4 | NET_FEATURE.GUEST_US
 export const RAW_OFFLOADS: SocketOffloads = {
   supported: supportedOffloads(release()),
   accept() {},
+  fixed: true,
 };
 
 /** @param kernel - the kernel's version, as `uname -r` prints it; UDP segmentation came with 6.2 */

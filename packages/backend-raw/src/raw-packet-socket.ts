@@ -112,6 +112,8 @@ export class RawPacketSocket implements PacketSocket {
       if (chains > 0) this.#heed(chains);
       return chains;
     } catch (error) {
+      // The guest's memory is gone (hazard T20): that is the device's matter, the socket is well.
+      if (error instanceof VhostError && error.code === 'EFAULT') throw error;
       if (error instanceof VhostError && error.code === 'ENETDOWN') this.#heed(-ERRNO.ENETDOWN);
       else this.#fail(error);
       return 0;

@@ -240,6 +240,31 @@ if (insideNamespace(import.meta.url)) {
     t.match(finished, { flags: 0, checksumStart: 0, checksumOffset: 0, bufferCount: 1 });
   });
 
+  t.test('T55 a large segment reaches a guest without offloads in pieces', async (t) => {
+    const { guestEnd, hostEnd } = makeVeth(t);
+    const guest = openGuest(t, { ifname: guestEnd });
+    const sender = openRaw({ ifname: hostEnd });
+    const buffers = new FrameBuffers(8192);
+    const tcp = Buffer.alloc(20 + 5000);
+    tcp.set([0, 9, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10]);
+    for (let at = 0; at < 5000; at += 1) tcp[20 + at] = at;
+    const packet = buildIpv4({ source: HOST_IP, destination: GUEST_IP, protocol: 6, payload: tcp });
+    const frame = buildEthernet(GUEST_MAC, BROADCAST, 0x0800, packet);
+    const header = [1, 1, 54, 0, 1000 & 0xff, 1000 >> 8, 34, 0, 16, 0, 0, 0];
+    sender.send(buffers.transmit([Buffer.concat([Uint8Array.from(header), frame])], 8192), 0);
+    t.equal(buffers.batch.results[0], 12 + frame.length);
+    await guest.frame((candidate) => candidate[41] === 4000 % 256);
+    t.same(
+      guest.frames.map(({ length }) => length),
+      Array(5).fill(54 + 1000),
+    );
+    const payload = Buffer.concat(guest.frames.map((segment) => segment.subarray(54)));
+    t.ok(payload.equals(tcp.subarray(20)), 'every byte once and in order');
+    t.equal(guest.device.statistics().queues[0]?.drops.oversized, 0);
+    sender.close();
+    buffers.release();
+  });
+
   t.test('T56 what the host sends through the same interface is not received', async (t) => {
     const { guestEnd, hostEnd } = makeVeth(t);
     ip(`address add 10.78.0.1/24 dev ${guestEnd}`);

@@ -18,6 +18,12 @@ export interface SocketOffloads {
    * device sees to it. Must not throw.
    */
   accept(offloads: bigint): void;
+  /**
+   * `true` for a socket that cannot be told: it gives unfinished frames whatever was accepted. The device
+   * then receives into memory of its own where the driver has not accepted them all, since a large
+   * segment would fit none of the guest's buffers.
+   */
+  readonly fixed?: boolean;
 }
 
 /**

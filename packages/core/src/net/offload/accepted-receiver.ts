@@ -6,6 +6,7 @@ import { FrameFinisher, MAX_SEGMENT_HEADERS } from './frame-finisher.js';
 import { GSO, HEADER_FLAG, HEADER_OFFSET } from './header-fields.js';
 import type { HeaderRules } from './header-rules.js';
 import { SocketLayer } from './socket-layer.js';
+import { StagingMemory } from './staging-memory.js';
 
 /** An Ethernet header with one VLAN tag. */
 const LINK_HEADER = 18;
@@ -19,6 +20,8 @@ export interface ReceiveLimits {
   /** The negotiated MTU; 0 without one. */
   readonly mtu: number;
   readonly drops: DropCounters;
+  /** The socket gives unfinished frames all the time, larger than the guest's buffers. */
+  readonly staged?: boolean;
 }
 
 /**
@@ -26,19 +29,37 @@ export interface ReceiveLimits {
  * after features were given up, a tap still has large segments in its queue. Such frames are rare;
  * they, and what came after them, are taken out of the guest's buffers again, finished in private
  * memory, and delivered as what they become. Those for which the guest has no buffers left wait here.
+ *
+ * Where a socket gives such frames all the time, they are received into private memory to begin with.
  */
 export class AcceptedReceiver extends SocketLayer {
   readonly #limits: ReceiveLimits;
   /** Frames to be delivered before the socket's next ones, with their headers. */
   readonly #waiting: Uint8Array[] = [];
+  readonly #staging: StagingMemory | undefined;
 
   constructor(inner: PacketSocket, limits: ReceiveLimits) {
     super(inner, limits.headerLength);
     this.#limits = limits;
+    if (limits.staged === true) this.#staging = new StagingMemory(inner);
+  }
+
+  override release(): void {
+    this.#staging?.release();
   }
 
   override receive(batch: PacketBatch): number {
     if (this.#waiting.length > 0) return this.#deliver(batch);
+    if (this.#staging !== undefined) {
+      const staged = this.#staging.receive(this.inner);
+      batch.oversized += staged.oversized;
+      for (let frame = 0; frame < staged.frameCount; frame += 1) {
+        const bytes = new Uint8Array(staged.frameLengths[frame] as number);
+        copyOut(staged, frame, bytes);
+        this.#accept(batch, bytes);
+      }
+      return this.#deliver(batch);
+    }
     const filled = this.inner.receive(batch);
     let chain = 0;
     for (let frame = 0; frame < batch.frameCount; frame += 1) {

@@ -54,5 +54,6 @@ function receiveLayer(facts: AttachFacts): SocketLayer | undefined {
     rules: HeaderRules.forReceive(accepted),
     mtu,
     drops: counters.drops,
+    staged: (given & ~accepted) !== 0n && backend.offloads?.fixed === true,
   });
 }
