@@ -28,6 +28,7 @@ export * from './memory/memory-table.js';
 export * from './memory/segment-list.js';
 export * from './memory/user-memory.js';
 export * from './memory/window-table.js';
+export * from './net/announcement.js';
 export * from './net/net-config.js';
 export * from './net/net-features.js';
 export * from './net/net-header.js';

@@ -1,6 +1,7 @@
 export * from './backend/backend-session.js';
 export * from './backend/device-requests.js';
 export * from './backend/memory-regions.js';
+export * from './backend/migration-log.js';
 export * from './backend/polling-port.js';
 export * from './backend/session-events.js';
 export * from './backend/vhost-user-server.js';

@@ -31,6 +31,7 @@ t.test('T01 protocol features are read and set before SET_FEATURES', async (t) =
     offered,
     protocolFeatures(
       'MQ',
+      'LOG_SHMFD',
       'REPLY_ACK',
       'CONFIG',
       'MTU',
@@ -115,7 +116,7 @@ t.test('without NEED_REPLY a refusal is reported and the connection goes on', as
   const { frontend, errors } = await makeBench(t);
   await frontend.exchange({ request: 99, expectReply: false });
   await frontend.request('SET_VRING_NUM', { index: 0, num: 3 });
-  await frontend.request('SEND_RARP', 0n);
+  await frontend.request('SEND_RARP', new Uint8Array(6));
   await frontend.request('GET_FEATURES', undefined);
   t.strictSame(codes(errors), [
     'request 99 EOPNOTSUPP',

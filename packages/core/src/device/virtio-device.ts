@@ -1,5 +1,6 @@
 import type { EventPort } from '../events/event-port.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
+import type { MemoryMapping } from '../memory/mapping.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
 
 /** Ring addresses in the front-end's address space, and the flags of the request (seed A9). */
@@ -110,4 +111,11 @@ export interface VirtioDevice {
 
   /** NET_SET_MTU: `EINVAL` for a value the device cannot carry. Absent on devices without an MTU. */
   setMtu?(mtu: number): void;
+
+  /**
+   * SEND_RARP: makes the network learn where the guest with this MAC address (6 bytes) is now, after
+   * a migration (T61). Absent on devices without such an address.
+   * @param memory - at least 128 bytes for the frame, which the backends can reach; owned from here on
+   */
+  announce?(mac: Uint8Array, memory: MemoryMapping): void;
 }

@@ -6,7 +6,10 @@ import { COMMON_FEATURES, MEMORY_FEATURES } from '../device/features.js';
 import { VhostDevice, type VhostDeviceOptions } from '../device/vhost-device.js';
 import type { QueueMode } from '../device/virtio-device.js';
 import type { Vring } from '../device/vring.js';
+import { orGiveBack } from '../errors/or-give-back.js';
 import { VhostError } from '../errors/vhost-error.js';
+import type { MemoryMapping } from '../memory/mapping.js';
+import { reverseArpFrame, sendOwnFrame } from './announcement.js';
 import { NetConfigSpace } from './net-config.js';
 import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
@@ -68,6 +71,7 @@ export class VhostNet extends VhostDevice {
   readonly #backends: readonly PacketSocket[];
   readonly #providers: BackendChain | undefined;
   readonly #queues: readonly NetQueue[];
+  #endAnnouncement: (() => void) | undefined;
   /** Backends made from an fd, by queue: ours to close when they are replaced. */
   readonly #opened = new Map<number, PacketSocket>();
   /** Queues that have stopped, but still wait for their backend. */
@@ -148,6 +152,18 @@ export class VhostNet extends VhostDevice {
     this.config.checkFrontEndMtu(mtu);
   }
 
+  /** SEND_RARP: one frame out of the first pair's backend, which waits where that is full (T61). */
+  announce(mac: Uint8Array, memory: MemoryMapping): void {
+    this.#endAnnouncement?.();
+    orGiveBack(
+      () => memory.release(),
+      () => {
+        this.checkOwner();
+        this.#endAnnouncement = sendOwnFrame(this.#backendOf(1), reverseArpFrame(mac), memory);
+      },
+    );
+  }
+
   /** The counters as they are now. */
   statistics(): NetStatistics {
     return {
@@ -199,6 +215,7 @@ export class VhostNet extends VhostDevice {
   }
 
   protected override forgetBackends(): void {
+    this.#endAnnouncement?.();
     for (const socket of this.#opened.values()) socket.close();
     this.#opened.clear();
   }

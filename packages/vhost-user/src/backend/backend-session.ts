@@ -119,7 +119,7 @@ export class BackendSession {
   #refuse(header: MessageHeader, cause: unknown): Promise<void> | undefined {
     const error = asVhostError(cause);
     const row = requestById(header.request)?.row;
-    if (!row?.emptyReplyOnFailure && !needsReply(header)) {
+    if (!row?.emptyReplyOnFailure && !row?.acknowledgement && !needsReply(header)) {
       if (row?.reply || error instanceof WrongPayloadSize) throw error;
       this.#report(error, header);
       return undefined;

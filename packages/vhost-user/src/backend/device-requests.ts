@@ -1,5 +1,5 @@
 import { type EventPort, VhostError, type VirtioDevice } from '@rxvhost/core';
-import { EventFd } from '@rxvhost/sys';
+import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendRequests } from '../protocol/backend-requests.js';
 import {
@@ -9,8 +9,14 @@ import {
   VHOST_USER_F_PROTOCOL_FEATURES,
 } from '../protocol/features.js';
 import { toAddress } from '../protocol/layout.js';
-import type { ConfigPayload, RegionDescription, VringAddress } from '../protocol/payloads.js';
+import type {
+  ConfigPayload,
+  LogDescription,
+  RegionDescription,
+  VringAddress,
+} from '../protocol/payloads.js';
 import { MAX_MEMORY_SLOTS, MemoryRegions } from './memory-regions.js';
+import { MigrationLog } from './migration-log.js';
 import { PollingPort } from './polling-port.js';
 import { Vrings } from './vrings.js';
 
@@ -18,6 +24,7 @@ import { Vrings } from './vrings.js';
 const VRING_F_LOG = 1;
 /** Flags of SET_CONFIG: the write restores a migrated device. */
 const CONFIG_MIGRATION = 1;
+const PAGE = 4096;
 
 /**
  * Carries out a front-end's requests on a {@link VirtioDevice}. Holds what is the connection's and
@@ -27,12 +34,14 @@ export class DeviceRequests implements BackendRequests {
   protocolFeatures = 0n;
   readonly #memory: MemoryRegions;
   readonly #vrings: Vrings;
+  readonly #log: MigrationLog;
   #status = 0;
   #ownerAnnounced = false;
 
   /** @param device - owned by this connection already */
   constructor(readonly device: VirtioDevice) {
     this.#memory = new MemoryRegions(device);
+    this.#log = new MigrationLog(device);
     this.#vrings = new Vrings(device, () => this.#memory.count > 0);
   }
 
@@ -45,20 +54,24 @@ export class DeviceRequests implements BackendRequests {
     if ((features & ~this.offeredFeatures()) !== 0n) {
       throw new VhostError('EOPNOTSUPP', `0x${features.toString(16)} has features not offered`);
     }
-    this.device.setFeatures(features & ~VHOST_USER_F_PROTOCOL_FEATURES);
+    const logFollows = (this.protocolFeatures & protocolFeatures('LOG_SHMFD')) !== 0n;
+    this.#log.setFeatures(features & ~VHOST_USER_F_PROTOCOL_FEATURES, logFollows);
     if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) this.#vrings.enableAll();
   }
 
   offeredProtocolFeatures(): bigint {
-    const offered = protocolFeatures(
+    let offered = protocolFeatures(
       'MQ',
+      'LOG_SHMFD',
       'REPLY_ACK',
       'CONFIG',
       'RESET_DEVICE',
       'CONFIGURE_MEM_SLOTS',
       'STATUS',
     );
-    return this.device.setMtu ? offered | protocolFeatures('MTU') : offered;
+    if (this.device.setMtu) offered |= protocolFeatures('MTU');
+    if (this.device.announce) offered |= protocolFeatures('RARP');
+    return offered;
   }
 
   setProtocolFeatures(features: bigint): void {
@@ -90,7 +103,7 @@ export class DeviceRequests implements BackendRequests {
    */
   resetDevice(): void {
     this.#vrings.reset();
-    this.device.setFeatures(0n);
+    this.#log.setFeatures(0n, false);
     this.#status = 0;
   }
 
@@ -115,6 +128,14 @@ export class DeviceRequests implements BackendRequests {
   removeMemoryRegion(region: RegionDescription): void {
     this.#memory.remove(region);
     this.#vrings.memoryChanged();
+  }
+
+  setLog(log: LogDescription, fds: ReceivedFds): void {
+    this.#log.set(log, fds.peek(0));
+  }
+
+  setLogEvent(fds: ReceivedFds): void {
+    this.device.setLogEvent(adopt(fds));
   }
 
   setVringSize(index: number, size: number): void {
@@ -168,6 +189,16 @@ export class DeviceRequests implements BackendRequests {
   setMtu(mtu: number): void {
     if (!this.device.setMtu) throw new VhostError('EOPNOTSUPP', 'this device has no MTU');
     this.device.setMtu(mtu);
+  }
+
+  announce(mac: Uint8Array): void {
+    if (!this.device.announce) throw new VhostError('EOPNOTSUPP', 'this device has no address');
+    const fd = createMemfd('rxvhost-announcement', PAGE);
+    try {
+      this.device.announce(mac, mapShared(fd, 0, PAGE));
+    } finally {
+      closeFd(fd);
+    }
   }
 
   status(): number {

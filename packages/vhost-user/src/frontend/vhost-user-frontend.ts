@@ -29,6 +29,8 @@ interface Waiting {
 
 const KNOWN_PROTOCOL_FEATURES = protocolFeatures(
   'MQ',
+  'LOG_SHMFD',
+  'RARP',
   'REPLY_ACK',
   'MTU',
   'CONFIG',

@@ -1,5 +1,5 @@
 import type { ReceivedFds } from '../channel/received-fds.js';
-import type { ConfigPayload, RegionDescription, VringAddress } from './payloads.js';
+import type { ConfigPayload, LogDescription, RegionDescription, VringAddress } from './payloads.js';
 
 /**
  * What a front-end can ask of a back-end: one method for each thing that a row of the message table
@@ -24,6 +24,9 @@ export interface BackendRequests {
   addMemoryRegion(region: RegionDescription, fds: ReceivedFds): void;
   removeMemoryRegion(region: RegionDescription): void;
 
+  setLog(log: LogDescription, fds: ReceivedFds): void;
+  setLogEvent(fds: ReceivedFds): void;
+
   setVringSize(index: number, size: number): void;
   setVringAddress(address: VringAddress): void;
   setVringBase(index: number, base: number): void;
@@ -38,6 +41,8 @@ export interface BackendRequests {
   readConfig(offset: number, length: number): Uint8Array;
   writeConfig(config: ConfigPayload): void;
   setMtu(mtu: number): void;
+  /** Makes the network learn where the guest with this MAC address is now. */
+  announce(mac: Uint8Array): void;
   status(): number;
   setStatus(status: number): void;
 }

@@ -1,9 +1,10 @@
-import { VhostError } from '@rxvhost/core';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import { command, type FdCount, type Message, query } from './message.js';
 import {
+  ACCEPTED,
   CONFIG,
   LOG,
+  MAC_ADDRESS,
   MEMORY_TABLE,
   NOTHING,
   NUMBER,
@@ -43,17 +44,18 @@ export const MESSAGES = {
   SET_LOG_BASE: query({
     id: 6,
     payload: LOG,
-    reply: U64,
+    reply: ACCEPTED,
     fds: 1,
     gate: 'LOG_SHMFD',
-    handle: () => notServed('SET_LOG_BASE'),
+    acknowledgement: true,
+    handle: (backend, log, fds) => backend.setLog(log, fds),
   }),
   SET_LOG_FD: command({
     id: 7,
     payload: NOTHING,
     fds: 1,
     gate: 'LOG_SHMFD',
-    handle: () => notServed('SET_LOG_FD'),
+    handle: (backend, _, fds) => backend.setLogEvent(fds),
   }),
   SET_VRING_NUM: command({
     id: 8,
@@ -124,9 +126,9 @@ export const MESSAGES = {
   }),
   SEND_RARP: command({
     id: 19,
-    payload: U64,
+    payload: MAC_ADDRESS,
     gate: 'RARP',
-    handle: () => notServed('SEND_RARP'),
+    handle: (backend, mac) => backend.announce(mac),
   }),
   NET_SET_MTU: command({
     id: 20,
@@ -221,8 +223,4 @@ function oneUnlessAbsent(): FdCount<VringFd> {
 
 function present({ hasFd }: VringFd, fds: ReceivedFds): ReceivedFds | undefined {
   return hasFd ? fds : undefined;
-}
-
-function notServed(name: string): never {
-  throw new VhostError('EOPNOTSUPP', `${name} is not served`);
 }

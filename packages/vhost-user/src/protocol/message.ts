@@ -15,6 +15,8 @@ export interface Message<Payload, Reply> {
   readonly strayFds?: number;
   /** The protocol feature that must have been negotiated. */
   readonly gate?: ProtocolFeature;
+  /** The own reply is an acknowledgement, and tells a failure by its errno. */
+  readonly acknowledgement?: boolean;
   /** A failure is told by an own reply without payload, instead of a negative acknowledgement. */
   readonly emptyReplyOnFailure?: boolean;
   /** Carries it out. What it returns is the reply; what it throws is the refusal. */

@@ -1,4 +1,4 @@
-import { VhostError } from '@rxvhost/core';
+import { errnoName, VhostError } from '@rxvhost/core';
 import { address, type Codec, checkSize, struct, toAddress, u32, u64 } from './layout.js';
 
 /** No payload at all. */
@@ -22,6 +22,26 @@ export const NUMBER: Codec<number> = {
   name: 'u64',
   encode: (value) => U64.encode(BigInt(value)),
   decode: (bytes) => toAddress(U64.decode(bytes)),
+};
+
+/** A reply that only says "done": a 64-bit zero. */
+export const ACCEPTED: Codec<void> = {
+  name: 'acknowledgement',
+  encode: () => U64.encode(0n),
+  decode(bytes) {
+    const code = U64.decode(bytes);
+    if (code !== 0n) throw new VhostError(errnoName(Number(code)), 'the back-end refused');
+  },
+};
+
+/** A MAC address in the first 6 bytes of 64 bits. */
+export const MAC_ADDRESS: Codec<Uint8Array> = {
+  name: 'MAC address',
+  encode: (mac) => concatenate(mac, new Uint8Array(2)),
+  decode(bytes) {
+    checkSize('MAC address', bytes, 8);
+    return bytes.slice(0, 6);
+  },
 };
 
 /** A ring's index, and a number whose meaning depends on the request. */
