@@ -13,6 +13,7 @@
 #include "frame_vector.h"
 #include "hot_call.h"
 #include "kernel_header.h"
+#include "memory_guard.h"
 
 namespace {
 
@@ -108,9 +109,10 @@ struct Progress {
   int error = 0;
 
   // What a call that gave nothing means. True: there may be more all the same.
-  bool Failed(Batch& batch) {
+  bool Failed(Batch& batch, const PieceList& pieces) {
     if (errno != EINVAL) {
       error = errno;
+      if (error == EFAULT) memory_guard::Touch(pieces.vector, pieces.count);
       return false;
     }
     // A frame that no virtio-net header can describe. It is gone.
@@ -134,7 +136,7 @@ class Receiver {
     do {
       got = recvmmsg(fd_, group_, count, MSG_DONTWAIT | MSG_TRUNC, nullptr);
     } while (got < 0 && errno == EINTR);
-    if (got < 0) return progress.Failed(batch_);
+    if (got < 0) return progress.Failed(batch_, {vectors_, used_});
     for (int i = 0; i < got; i += 1) {
       progress.messages += 1;
       Message message = At(i);
@@ -170,7 +172,7 @@ class Receiver {
     do {
       received = recvmsg(fd_, &header, MSG_DONTWAIT | MSG_TRUNC);
     } while (received < 0 && errno == EINTR);
-    if (received < 0) return progress.Failed(batch_);
+    if (received < 0) return progress.Failed(batch_, message.pieces);
     progress.messages += 1;
     const uint32_t length = Complete(message, static_cast<uint32_t>(received), layout_);
     if (length == 0) {
@@ -191,22 +193,22 @@ class Receiver {
   }
 
   uint32_t FillGroup(uint32_t first) {
-    int used = 0;
+    used_ = 0;
     uint32_t count = 0;
     for (; count < kGroup && first + count < batch_.Count(); count += 1) {
       // One place is kept for where the header is cut in two.
-      const int left = kGroupVectors - used < kVectorLimit ? kGroupVectors - used : kVectorLimit;
+      const int left = kGroupVectors - used_ < kVectorLimit ? kGroupVectors - used_ : kVectorLimit;
       uint64_t room = 0;
       const int pieces = left == 0 ? -EMSGSIZE
                                    : AppendChain(batch_, resolver_, first + count,
-                                                 batch_.control->skip, vectors_ + used, left - 1,
+                                                 batch_.control->skip, vectors_ + used_, left - 1,
                                                  &room);
       if (pieces < 0 || room < layout_.LeftOut()) break;
-      PieceList list = {vectors_ + used, pieces};
+      PieceList list = {vectors_ + used_, pieces};
       layout_.Apply(list);
       Prepare(group_[count].msg_hdr, list, controls_[count]);
       room_[count] = room - layout_.LeftOut();
-      used += list.count;
+      used_ += list.count;
     }
     return count;
   }
@@ -230,6 +232,7 @@ class Receiver {
   const HeaderLayout layout_;
   struct mmsghdr group_[kGroup];
   struct iovec vectors_[kGroupVectors];
+  int used_ = 0;
   uint64_t room_[kGroup];
   alignas(struct cmsghdr) uint8_t controls_[kGroup][kControlBytes];
   FrameSpace space_;
