@@ -332,6 +332,7 @@ if (insideNamespace(import.meta.url)) {
       'the next one needs five buffers with its tag, four are left',
     );
     t.same([...first.frameLengths.subarray(0, first.frameCount)], [1012]);
+    t.ok(first.wantsMore, 'it waits for more buffers');
     const second = buffers.receive(9, { length: 200 });
     t.equal(receiver.receive(second), 9);
     t.same([...second.frameLengths.subarray(0, second.frameCount)], [801, 800]);
@@ -340,6 +341,12 @@ if (insideNamespace(import.meta.url)) {
     const empty = buffers.receive(9, { length: 200 });
     t.equal(receiver.receive(empty), 0, 'what somebody else took leaves the buffers');
     t.equal(empty.frameCount, 0);
+    t.notOk(empty.wantsMore);
+    t.equal(sender.send(buffers.transmit(frames.slice(0, 1)), 0), 1);
+    await firstValueFrom(receiver.readable$.pipe(timeout(3000)));
+    t.equal(receiver.receive(buffers.receive(3, { length: 200 })), 0);
+    t.ok(buffers.batch.wantsMore, 'a first frame waits for more buffers too');
+    t.equal(buffers.batch.oversized, 0);
     receiver.close();
     sender.close();
     buffers.release();

@@ -29,6 +29,7 @@ import {
   writeFrames,
 } from '@rxvhost/sys';
 import {
+  AsyncSubject,
   EMPTY,
   ignoreElements,
   interval,
@@ -90,7 +91,7 @@ export class TapSocket implements PacketSocket {
   /** Tells of a frame that was read and waits for more buffers: the poll cannot. */
   readonly #kept = new LocalReadiness(new EventLoopTurns(), () => this.#keep.waits);
   readonly #failure = new Subject<never>();
-  readonly #closing = new Subject<void>();
+  readonly #closing = new AsyncSubject<void>();
   readonly #interfaceOffloads: TapOffloads | undefined;
   #headerLength: 0 | 10 | 12 = 0;
   #steered = true;
@@ -154,6 +155,7 @@ export class TapSocket implements PacketSocket {
     if (this.#closed) return;
     this.#closed = true;
     this.#closing.next();
+    this.#closing.complete();
     this.#poll.close();
     this.#kept.end();
     this.#failure.complete();
