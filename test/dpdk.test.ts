@@ -31,12 +31,18 @@ peerTest(
   },
 );
 
-async function countsWhatWasSent(t: Test, hugepages: Memory): Promise<void> {
-  const { server, socketPath } = await serve(t, `null-${hugepages}`, 'null');
+peerTest(t, 'T58 null counts what testpmd sent on 4 queue pairs', needsTestpmd, (t) =>
+  countsWhatWasSent(t, 'none', 4),
+);
+
+async function countsWhatWasSent(t: Test, hugepages: Memory, pairs = 1): Promise<void> {
+  const backend = `null:queues=${pairs}`;
+  const { server, socketPath } = await serve(t, `null-${hugepages}-${pairs}`, backend);
   const client = await connect(t, {
     hugepages,
     mode: 'txonly',
-    devices: [`net_virtio_user0,path=${socketPath},queue_size=256`],
+    devices: [`net_virtio_user0,path=${socketPath},queue_size=256,queues=${pairs}`],
+    arguments: [`--txq=${pairs}`, `--rxq=${pairs}`],
   });
   await client.forward();
   await delay(1000);
@@ -46,24 +52,55 @@ async function countsWhatWasSent(t: Test, hugepages: Memory): Promise<void> {
   const { exit, statistics } = await server.ended();
   t.same(exit, { status: 0, signal: null });
   t.ok(sent && sent.transmitted > 1000, `testpmd sent ${sent?.transmitted} frames`);
-  const [, transmit] = statistics.queues;
-  t.equal(transmit?.frames, sent?.transmitted, 'frames');
-  t.equal(transmit?.bytes, (sent?.transmitted ?? 0) * 64, 'bytes');
-  t.same(transmit?.drops, { refused: 0, malformed: 0, disabled: 0, oversized: 0 });
-  t.equal(transmit?.errors, 0);
+  t.equal(statistics.queues.length, 2 * pairs);
+  const transmitted = statistics.queues.filter(({ direction }) => direction === 'transmit');
+  const sum = (name: 'frames' | 'bytes') =>
+    transmitted.reduce((total, queue) => total + queue[name], 0);
+  t.equal(sum('frames'), sent?.transmitted, 'frames');
+  t.equal(sum('bytes'), (sent?.transmitted ?? 0) * 64, 'bytes');
+  for (const { queue, frames, drops, errors } of transmitted) {
+    t.ok(frames > 0, `queue ${queue} sent frames`);
+    t.same(drops, { refused: 0, malformed: 0, disabled: 0, oversized: 0 });
+    t.equal(errors, 0);
+  }
 }
 
-peerTest(t, 'loopback returns every frame intact and in order', needsTestpmd, async (t) => {
-  const { server, socketPath } = await serve(t, 'loopback', 'loopback');
-  const frames = framesOfManySizes(5000);
-  const [source, result] = [join(folder, 'source.pcap'), join(folder, 'result.pcap')];
-  writePcap(source, frames);
+for (const pairs of [1, 4]) {
+  for (const mergeable of [true, false]) {
+    const buffers = mergeable ? 'mergeable buffers' : 'buffers for a frame each';
+    peerTest(
+      t,
+      `T58 C7 loopback returns every frame intact and in order: ${pairs} queue pairs, ${buffers}`,
+      needsTestpmd,
+      (t) => returnsEveryFrame(t, pairs, mergeable),
+    );
+  }
+}
+
+async function returnsEveryFrame(t: Test, pairs: number, mergeable: boolean): Promise<void> {
+  const name = `loopback-${pairs}-${mergeable}`;
+  const { server, socketPath } = await serve(t, name, `loopback:queues=${pairs}`);
+  const count = 5000 / pairs;
+  const files = Array.from({ length: pairs }, (_, pair) => {
+    const path = (end: string) => join(folder, `${name}-${pair}-${end}.pcap`);
+    return {
+      source: path('source'),
+      result: path('result'),
+      frames: framesOfManySizes(count, pair),
+    };
+  });
+  for (const { source, frames } of files) writePcap(source, frames);
   const client = await connect(t, {
     mode: 'io',
     devices: [
-      `net_pcap0,rx_pcap=${source},tx_pcap=${result}`,
-      `net_virtio_user0,path=${socketPath},queue_size=256`,
+      [
+        'net_pcap0',
+        ...files.map(({ source }) => `rx_pcap=${source}`),
+        ...files.map(({ result }) => `tx_pcap=${result}`),
+      ].join(),
+      `net_virtio_user0,path=${socketPath},queue_size=256,queues=${pairs},mrg_rxbuf=${mergeable ? 1 : 0}`,
     ],
+    arguments: [`--txq=${pairs}`, `--rxq=${pairs}`],
   });
   // Send what the file holds instead of throwing away what waits at the start.
   await client.command('set flush_rx off');
@@ -71,22 +108,28 @@ peerTest(t, 'loopback returns every frame intact and in order', needsTestpmd, as
   await client.command('set burst tx delay 100 retry 10000');
   await client.command('set fwd io retry');
   await client.forward();
-  const [, nic] = await client.portStatisticsWhen(([, nic]) => nic?.received === frames.length);
-  t.equal(nic?.transmitted, frames.length, 'testpmd sent all frames');
-  t.equal(nic?.received, frames.length, 'testpmd received all frames');
+  const total = count * pairs;
+  const [, nic] = await client.portStatisticsWhen(([, nic]) => nic?.received === total);
+  t.equal(nic?.transmitted, total, 'testpmd sent all frames');
+  t.equal(nic?.received, total, 'testpmd received all frames');
   await client.stopForwarding();
   t.same(await client.quit(), { status: 0, signal: null });
-  const returned = readPcap(result);
-  t.equal(returned.length, frames.length);
-  const different = frames.findIndex((frame, index) => !returned[index]?.equals(frame));
-  t.equal(different, -1, 'no frame differs from the one sent');
+  for (const [pair, { result, frames }] of files.entries()) {
+    const returned = readPcap(result);
+    t.equal(returned.length, frames.length);
+    const different = frames.findIndex((frame, index) => !returned[index]?.equals(frame));
+    t.equal(different, -1, `no frame of pair ${pair} differs from the one sent`);
+  }
   const { statistics } = await server.ended();
-  const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-  t.match(statistics.queues, [
-    { direction: 'receive', frames: frames.length, bytes },
-    { direction: 'transmit', frames: frames.length, bytes },
-  ]);
-});
+  const expected = files.flatMap(({ frames }) => {
+    const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
+    return [
+      { direction: 'receive', frames: count, bytes, errors: 0 },
+      { direction: 'transmit', frames: count, bytes, errors: 0 },
+    ];
+  });
+  t.match(statistics.queues, expected);
+}
 
 async function serve(
   t: Test,
@@ -101,7 +144,7 @@ async function serve(
 
 async function connect(
   t: Test,
-  options: Pick<TestpmdOptions, 'mode' | 'devices' | 'hugepages'>,
+  options: Pick<TestpmdOptions, 'mode' | 'devices' | 'hugepages' | 'arguments'>,
 ): Promise<Testpmd> {
   const client = await Testpmd.start({ name: 'dpdk-test', core: 1, ...options });
   t.teardown(() => client.kill());
@@ -109,8 +152,8 @@ async function connect(
 }
 
 /** Frames of 60 to 1514 bytes; a linear congruential generator fills them, so that runs are equal. */
-function framesOfManySizes(count: number): Buffer[] {
-  let state = 1;
+function framesOfManySizes(count: number, seed: number): Buffer[] {
+  let state = 1 + seed;
   const next = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state >>> 16;

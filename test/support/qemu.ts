@@ -5,9 +5,17 @@ import { type ExitStatus, PeerProcess } from './peer-process.js';
 import { guestImage } from './requirements.js';
 import { type CommandResult, SerialShell } from './serial-shell.js';
 
+/** QEMU's own tap device, to compare with. */
+export interface QemuTap {
+  readonly ifname: string;
+  /** Prefix that runs a command where the tap is, as `NetworkNamespace.inside` makes. */
+  readonly inside: (command: readonly string[]) => string[];
+}
+
 export interface GuestOptions {
-  /** Where the vhost-user back-end listens. */
-  readonly socketPath: string;
+  /** Where the vhost-user back-end listens; without one the card is on `tap`. */
+  readonly socketPath?: string;
+  readonly tap?: QemuTap;
   /** More properties of the virtio-net-pci device, such as `packed=on` or `mrg_rxbuf=off`. */
   readonly device?: readonly string[];
   readonly mac?: string;
@@ -26,7 +34,8 @@ export class Guest {
   readonly #shell: SerialShell;
 
   private constructor(options: GuestOptions) {
-    this.#qemu = new PeerProcess('qemu', this.#command(options));
+    const command = this.#command(options);
+    this.#qemu = new PeerProcess('qemu', options.tap?.inside(command) ?? command);
     this.#shell = new SerialShell(this.#qemu);
   }
 
@@ -94,7 +103,8 @@ export class Guest {
     return join(this.#folder, 'kernel.log');
   }
 
-  #command({ socketPath, device = [], mac, queuePairs = 1, memory = 256 }: GuestOptions): string[] {
+  #command(options: GuestOptions): string[] {
+    const { socketPath, tap, device = [], mac, queuePairs = 1, memory = 256 } = options;
     const card = [
       'virtio-net-pci,netdev=network,romfile=',
       // Debian's QEMU 7.2 crashes under TCG when a vhost-user device starts with MSI-X.
@@ -103,7 +113,7 @@ export class Guest {
       ...(queuePairs > 1 ? ['mq=on'] : []),
       ...device,
     ];
-    const options: Record<string, string> = {
+    const parameters: Record<string, string> = {
       accel: 'tcg,thread=multi',
       cpu: 'max',
       m: String(memory),
@@ -114,15 +124,21 @@ export class Guest {
       initrd: join(guestImage, 'initramfs'),
       // Without KVM on a busy host the kernel may find its timer too slow, and panic.
       append: 'console=ttyS0 quiet mitigations=off no_timer_check',
-      chardev: `socket,id=back-end,path=${socketPath}`,
-      netdev: `vhost-user,id=network,chardev=back-end,queues=${queuePairs}`,
+      ...(tap === undefined
+        ? {
+            chardev: `socket,id=back-end,path=${socketPath}`,
+            netdev: `vhost-user,id=network,chardev=back-end,queues=${queuePairs}`,
+          }
+        : {
+            netdev: `tap,id=network,ifname=${tap.ifname},script=no,downscript=no,vhost=off`,
+          }),
       device: card.join(','),
     };
     return [
       'qemu-system-x86_64',
       '-nodefaults',
       '-no-user-config',
-      ...Object.entries(options).flatMap(([name, value]) => [`-${name}`, value]),
+      ...Object.entries(parameters).flatMap(([name, value]) => [`-${name}`, value]),
       // The first serial port is the kernel's console, the second one the shell.
       '-serial',
       `file:${this.#kernelLog}`,

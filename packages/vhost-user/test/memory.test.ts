@@ -201,7 +201,8 @@ t.test('regions that overlap in guest addresses are refused', async (t) => {
   const { fd } = memoryRegion(t);
   await frontend.request('ADD_MEM_REG', description(), [fd]);
   for (const shift of [-MEMORY_SIZE + PAGE, 0, MEMORY_SIZE - PAGE]) {
-    const region = description({ guestAddress: GUEST_BASE + shift });
+    const userAddress = description().userAddress + MEMORY_SIZE;
+    const region = description({ guestAddress: GUEST_BASE + shift, userAddress });
     await t.rejects(frontend.request('ADD_MEM_REG', region, [fd]), { code: 'EINVAL' });
   }
   const [one, two] = neighbours(2) as [RegionDescription, RegionDescription];
@@ -210,6 +211,26 @@ t.test('regions that overlap in guest addresses are refused', async (t) => {
   });
   t.equal(device.regions.length, 1, 'a refused table leaves the old one');
 });
+
+t.test(
+  'a region that QEMU adds for each queue pair stays until the last one takes it away',
+  async (t) => {
+    const { frontend, device } = await makeBench(t);
+    await negotiate(frontend);
+    const { fd } = memoryRegion(t);
+    const before = openFds();
+    const request = (name: 'ADD_MEM_REG' | 'REM_MEM_REG', fds: readonly number[]) =>
+      frontend.request(name, description(), fds);
+    for (let pair = 0; pair < 4; pair += 1) await request('ADD_MEM_REG', [fd]);
+    t.equal(device.regions.length, 1);
+    for (let pair = 0; pair < 3; pair += 1) await request('REM_MEM_REG', []);
+    t.equal(device.regions.length, 1);
+    await request('REM_MEM_REG', []);
+    t.equal(device.regions.length, 0);
+    await t.rejects(request('REM_MEM_REG', []), { code: 'EINVAL' });
+    t.equal(openFds(), before);
+  },
+);
 
 t.test('T24 a failure in the middle of a table undoes all of it', async (t) => {
   const { frontend, device, errors } = await makeBench(t);

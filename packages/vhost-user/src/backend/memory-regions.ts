@@ -11,6 +11,8 @@ import type { RegionDescription } from '../protocol/payloads.js';
 /** Regions that one front-end may add one by one; what QEMU with KVM, the largest asker, can use. */
 export const MAX_MEMORY_SLOTS = 509;
 
+/** How often regions may be added again: all of them for every further queue pair. */
+const MAX_REPEATED = 128 * MAX_MEMORY_SLOTS;
 const PAGE = 4096;
 
 /**
@@ -22,6 +24,8 @@ const PAGE = 4096;
  */
 export class MemoryRegions {
   #regions: readonly RegionDescription[] = [];
+  /** Regions that were added once more, as often as that. */
+  #repeated: readonly RegionDescription[] = [];
 
   constructor(readonly device: VirtioDevice) {}
 
@@ -51,14 +55,25 @@ export class MemoryRegions {
     }
     this.device.setMemoryRegions(mapped);
     this.#regions = descriptions;
+    this.#repeated = [];
   }
 
-  /** Maps one region more. Throws `ENOBUFS` when all slots are taken, else as {@link replace}. */
+  /**
+   * Maps one region more. QEMU before 8.0 adds every region once for each queue pair, and takes it
+   * away as often: one that is here already is only counted. Throws `ENOBUFS` when all slots are taken,
+   * else as {@link replace}.
+   */
   add(description: RegionDescription, fds: ReceivedFds): void {
-    if (this.#regions.length >= MAX_MEMORY_SLOTS) {
+    checkDescription(description);
+    const isRepeated = this.#regions.some((region) => isSame(region, description));
+    const { length } = isRepeated ? this.#repeated : this.#regions;
+    if (length >= (isRepeated ? MAX_REPEATED : MAX_MEMORY_SLOTS)) {
       throw new VhostError('ENOBUFS', `all ${MAX_MEMORY_SLOTS} memory slots are taken`);
     }
-    checkDescription(description);
+    if (isRepeated) {
+      this.#repeated = [...this.#repeated, description];
+      return;
+    }
     checkOverlap(description, this.#regions);
     this.device.addMemoryRegion(mapRegion(description, fds.peek(0)));
     this.#regions = [...this.#regions, description];
@@ -68,15 +83,25 @@ export class MemoryRegions {
    * Takes away the region with the same addresses and size; the offset in the file does not count
    * (hazard T28). `EINVAL` where there is none.
    */
-  remove({ guestAddress, userAddress, size }: RegionDescription): void {
+  remove(description: RegionDescription): void {
+    const repeated = this.#repeated.findIndex((region) => isSame(region, description));
+    if (repeated >= 0) {
+      this.#repeated = this.#repeated.filter((_, index) => index !== repeated);
+      return;
+    }
+    const { guestAddress, userAddress, size } = description;
     this.device.removeMemoryRegion({ guestAddress, userAddress, size });
-    this.#regions = this.#regions.filter(
-      (region) =>
-        region.guestAddress !== guestAddress ||
-        region.userAddress !== userAddress ||
-        region.size !== size,
-    );
+    this.#regions = this.#regions.filter((region) => !isSame(region, description));
   }
+}
+
+/** Whether two descriptions are of one region; the offset in the file does not count. */
+function isSame(one: RegionDescription, other: RegionDescription): boolean {
+  return (
+    one.guestAddress === other.guestAddress &&
+    one.userAddress === other.userAddress &&
+    one.size === other.size
+  );
 }
 
 function checkDescription(region: RegionDescription): void {
