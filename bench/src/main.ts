@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { gsoTransfer } from './cases/gso.js';
 import { loopBack, receiveFill, transmitDrain } from './cases/memory.js';
 import { ringWalk } from './cases/ring-walk.js';
 import { kickToCall } from './cases/round-trip.js';
@@ -20,6 +21,7 @@ const CASES: Record<string, (settings: Settings) => Result[] | Promise<Result[]>
   loopback: loopBack,
   tap: transmitTap,
   'round-trip': kickToCall,
+  gso: gsoTransfer,
 };
 
 const USAGE = `usage: npm run bench -- [CASE ...] [--json] [--rounds=N] [--seconds=N] [--profile=FOLDER]

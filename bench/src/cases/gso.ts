@@ -1,0 +1,89 @@
+import { join } from 'node:path';
+import { measureTcp, startIperfServer, type Throughput } from '@rxvhost/test/support/iperf.js';
+import { NetworkNamespace } from '@rxvhost/test/support/network-namespace.js';
+import { Guest, type GuestOptions } from '@rxvhost/test/support/qemu.js';
+import { OwnServer } from '../peers/own-server.js';
+import type { Result } from '../result.js';
+import { SERVER_CORE, type Settings } from '../settings.js';
+
+const NAMESPACE = 'rxvhost-bench-gso';
+const HOST = '10.9.5.1';
+const GUEST = '10.9.5.2';
+const TAP = 'bench0';
+const GIGABIT = 1e9;
+
+/** TCP with every offload between a guest of QEMU and the host: our tap, and QEMU's own. */
+export async function gsoTransfer(settings: Settings): Promise<Result[]> {
+  const own: Throughput[] = [];
+  const peer: Throughput[] = [];
+  const namespace = new NetworkNamespace(NAMESPACE);
+  const iperf = await startIperfServer(namespace);
+  try {
+    for (let round = 0; round < settings.rounds; round += 1) {
+      own.push(await throughRxvhost(settings, namespace, round));
+      peer.push(await throughQemu(settings, namespace));
+    }
+  } finally {
+    await iperf.stop('SIGKILL');
+    namespace.delete();
+  }
+  const result = (name: string, of: (rates: Throughput) => number): Result => ({
+    name: `TCP with offloads, ${name}`,
+    unit: 'Gbit/s',
+    better: 'more',
+    own: own.map((rates) => of(rates) / GIGABIT),
+    peers: [{ name: 'QEMU’s own tap', figures: peer.map((rates) => of(rates) / GIGABIT) }],
+  });
+  return [
+    result('guest to host', ({ guestToHost }) => guestToHost),
+    result('host to guest', ({ hostToGuest }) => hostToGuest),
+  ];
+}
+
+async function throughRxvhost(
+  settings: Settings,
+  namespace: NetworkNamespace,
+  round: number,
+): Promise<Throughput> {
+  const socketPath = join(settings.folder, `gso${round}.sock`);
+  const server = await OwnServer.start({
+    socketPath,
+    backend: `tap:${TAP}`,
+    core: SERVER_CORE,
+    busyPoll: 0,
+    namespace,
+    profile: settings.profile,
+  });
+  try {
+    return await measure(settings, namespace, { socketPath });
+  } finally {
+    await server.stop();
+  }
+}
+
+async function throughQemu(settings: Settings, namespace: NetworkNamespace): Promise<Throughput> {
+  namespace.ip('tuntap', 'add', 'dev', TAP, 'mode', 'tap');
+  try {
+    const inside = (command: readonly string[]) => namespace.inside(command);
+    return await measure(settings, namespace, { tap: { ifname: TAP, inside } });
+  } finally {
+    namespace.ip('link', 'delete', TAP);
+  }
+}
+
+async function measure(
+  { seconds }: Settings,
+  namespace: NetworkNamespace,
+  options: GuestOptions,
+): Promise<Throughput> {
+  namespace.ip('address', 'add', `${HOST}/24`, 'dev', TAP);
+  namespace.ip('link', 'set', TAP, 'up');
+  const guest = await Guest.start(options);
+  try {
+    await guest.check(`ip addr add ${GUEST}/24 dev eth0 && ip link set eth0 up`);
+    await guest.check(`ping -c 1 -W 5 ${HOST} || ping -c 1 -W 5 ${HOST}`);
+    return await measureTcp(guest, HOST, seconds);
+  } finally {
+    await guest.kill();
+  }
+}
