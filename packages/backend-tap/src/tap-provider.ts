@@ -1,4 +1,5 @@
 import { type BackendProvider, BackendRefusal, type PacketSocket, VhostError } from '@rxvhost/core';
+import { closeFd, duplicateFd } from '@rxvhost/sys';
 import { adoptTap } from './adopt-tap.js';
 
 /** Takes fds of tap devices in the provider chain (seed C10). */
@@ -11,9 +12,12 @@ export class TapProvider implements BackendProvider {
    * begin where frames should: see {@link adoptTap}.
    */
   open(fd: number): PacketSocket | BackendRefusal {
+    let own: number | undefined;
     try {
-      return adoptTap(fd);
+      own = duplicateFd(fd);
+      return adoptTap(own);
     } catch (cause) {
+      if (own !== undefined) closeFd(own);
       if (!(cause instanceof VhostError)) throw cause;
       return new BackendRefusal(refusal(fd, cause));
     }

@@ -42,9 +42,13 @@ if (insideNamespace(import.meta.url)) {
     const tun = openDevice('tun1', TUN_FLAGS.IFF_TUN | TUN_FLAGS.IFF_NO_PI);
     t.equal(refusal(tun), 'EINVAL');
     closeFd(tun);
-    const tap = provider.open(openTun('chain0').fd);
+    const { fd } = openTun('chain0');
+    const tap = provider.open(fd);
     t.notOk(tap instanceof BackendRefusal);
     if (!(tap instanceof BackendRefusal)) tap.close();
+    t.ok(interfaceExists('chain0'), 'the fd that was given stays open');
+    closeFd(fd);
+    t.notOk(interfaceExists('chain0'), 'and is the last one');
   });
 
   t.test(
@@ -62,10 +66,11 @@ if (insideNamespace(import.meta.url)) {
       t.throws(() => chain.open(one), { code: 'ENOTSOCK' });
       closeFd(one);
       closeFd(other);
-      const socket = chain.open(openTun('chain1').fd);
+      const { fd } = openTun('chain1');
+      const socket = chain.open(fd);
       t.type(socket, TapSocket);
       socket.close();
-      t.notOk(interfaceExists('chain1'), 'the chain’s backend owned the fd');
+      closeFd(fd);
       const file = openSync('/dev/null', 'r');
       t.type(chain.open(file), NullSocket);
       closeSync(file);
