@@ -2,11 +2,26 @@ import { type EventPort, VhostError } from '@rxvhost/core';
 import { Observable, type Subscriber, type Subscription } from 'rxjs';
 import { check, checkFd } from './failure.js';
 import { FdPoll } from './fd-poll.js';
+import { closeFd, duplicateFd } from './files.js';
 import { loadNative, type Native } from './native.js';
 
 const BLOCKING = 1;
 /** Readiness without a count, one after the other, before the eventfd counts as broken. */
 const SPURIOUS_LIMIT = 32;
+
+/**
+ * An event port on the eventfd behind `fd`, through a duplicate of its own: `fd` stays the caller's.
+ * Throws `EBADF` for an fd that is not open, `EINVAL` for one that is no eventfd, `EMFILE`.
+ */
+export function openEventFd(fd: number): EventFd {
+  const own = duplicateFd(fd);
+  try {
+    return new EventFd(own);
+  } catch (error) {
+    closeFd(own);
+    throw error;
+  }
+}
 
 /**
  * An eventfd as an {@link EventPort}: how guests kick us and how we call them. Owns its fd.

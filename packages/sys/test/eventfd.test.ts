@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { openSync, writeSync } from 'node:fs';
 import t from 'tap';
-import { closeFd, duplicateFd, EventFd, socketPair } from '../src/index.js';
+import { closeFd, duplicateFd, EventFd, openEventFd, socketPair } from '../src/index.js';
 import { cleanTest, codeOf, eventually, turns } from './support/resources.js';
 
 cleanTest(
@@ -168,4 +168,26 @@ cleanTest(t, 'T42 a kick fd closed behind our back ends quietly', async (t) => {
   t.ok(used.user + used.system < 60_000, `no spin: ${used.user + used.system} us of 100000`);
   event.close();
   t.ok(completed);
+});
+
+cleanTest(t, 'A14 a port on somebody’s eventfd leaves that one open', async (t) => {
+  const theirs = new EventFd();
+  const port = openEventFd(theirs.fd);
+  t.not(port.fd, theirs.fd);
+  port.signal();
+  t.equal(theirs.read(), 1, 'both are the same counter');
+  port.close();
+  theirs.signal();
+  t.equal(theirs.read(), 1, 'closing one leaves the other');
+  const [one, other] = socketPair();
+  t.equal(
+    codeOf(() => openEventFd(one)),
+    'EINVAL',
+  );
+  t.equal(
+    codeOf(() => openEventFd(9999)),
+    'EBADF',
+  );
+  for (const fd of [one, other]) closeFd(fd);
+  theirs.close();
 });
