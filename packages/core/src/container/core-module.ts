@@ -2,6 +2,7 @@ import { ContainerModule } from 'inversify';
 import { BackendChain, type BackendProvider } from '../backend/backend-provider.js';
 import { type FrameCopier, PlainCopier } from '../backend/frame-copier.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
+import type { EventPortFactory } from '../events/event-port.js';
 import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { VhostNet, type VhostNetOptions } from '../net/vhost-net.js';
@@ -12,6 +13,7 @@ import {
   BACKEND_CHAIN,
   BACKEND_PROVIDER,
   DEVICE,
+  EVENT_PORT_FACTORY,
   FRAME_COPIER,
   GUEST_MEMORY,
   NET_OPTIONS,
@@ -53,7 +55,17 @@ export const netModule = new ContainerModule(({ bind }) => {
         turns: TurnScheduler,
         memory: GuestMemory,
         virtqueues: VirtqueueFactory,
-      ) => new VhostNet({ turns, memory, virtqueues, providers, backends, ...options }),
+        eventPort: EventPortFactory | undefined,
+      ) =>
+        new VhostNet({
+          turns,
+          memory,
+          virtqueues,
+          providers,
+          backends,
+          ...(eventPort && { eventPort }),
+          ...options,
+        }),
       [
         { optional: true, serviceIdentifier: NET_OPTIONS },
         { isMultiple: true, serviceIdentifier: BACKEND },
@@ -61,6 +73,7 @@ export const netModule = new ContainerModule(({ bind }) => {
         TURN_SCHEDULER,
         GUEST_MEMORY,
         VIRTQUEUE_FACTORY,
+        { optional: true, serviceIdentifier: EVENT_PORT_FACTORY },
       ],
     )
     .inSingletonScope();

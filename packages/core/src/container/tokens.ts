@@ -3,6 +3,7 @@ import type { BackendChain, BackendProvider } from '../backend/backend-provider.
 import type { FrameCopier } from '../backend/frame-copier.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import type { VirtioDevice } from '../device/virtio-device.js';
+import type { EventPortFactory } from '../events/event-port.js';
 import type { TurnScheduler } from '../events/turn-scheduler.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import type { VhostNetOptions } from '../net/vhost-net.js';
@@ -16,6 +17,8 @@ export const TURN_SCHEDULER = token<TurnScheduler>('TurnScheduler');
 export const GUEST_MEMORY = token<GuestMemory>('GuestMemory');
 /** What makes a device's virtqueues. */
 export const VIRTQUEUE_FACTORY = token<VirtqueueFactory>('VirtqueueFactory');
+/** Makes event ports of eventfds, for the raw request interface; unbound, it takes no fds. */
+export const EVENT_PORT_FACTORY = token<EventPortFactory>('EventPortFactory');
 /** Moves batches of frames between guest memory and buffers. */
 export const FRAME_COPIER = token<FrameCopier>('FrameCopier');
 /**

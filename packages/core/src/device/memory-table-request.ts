@@ -12,13 +12,21 @@ export interface MemoryTableRequest {
 
 /** A5: `EOPNOTSUPP` for padding that is not zero, `E2BIG` for more regions than there may be. */
 export function checkMemoryTable({ padding, regions }: MemoryTableRequest): void {
-  if (padding !== 0 || regions.some((region) => region.padding !== 0)) {
-    throw new VhostError('EOPNOTSUPP', 'memory table: its padding is not zero');
-  }
-  if (regions.length > MAX_TABLE_REGIONS) {
+  checkMemoryTableHeader(padding, regions.length);
+  for (const region of regions) checkPadding(region.padding);
+}
+
+/** The part of {@link checkMemoryTable} that stands before the regions: padding, and their number. */
+export function checkMemoryTableHeader(padding: number, count: number): void {
+  checkPadding(padding);
+  if (count > MAX_TABLE_REGIONS) {
     throw new VhostError(
       'E2BIG',
-      `memory table: ${regions.length} regions, at most ${MAX_TABLE_REGIONS} are taken`,
+      `memory table: ${count} regions, at most ${MAX_TABLE_REGIONS} are taken`,
     );
   }
+}
+
+function checkPadding(padding: number): void {
+  if (padding !== 0) throw new VhostError('EOPNOTSUPP', 'memory table: its padding is not zero');
 }

@@ -2,35 +2,26 @@ import { BehaviorSubject, type Observable, Subject, type Subscription } from 'rx
 import { orGiveBack } from '../errors/or-give-back.js';
 import { toVhostError, VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
-import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
+import { EventLoopTurns } from '../events/turn-scheduler.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
 import { DEFAULT_REGIONS, UserMemory } from '../memory/user-memory.js';
 import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue-factory.js';
-import type { RingFeatures, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import type { RingFeatures } from '../virtqueue/virtqueue.js';
 import { DeviceLog } from './device-log.js';
 import { FEATURE } from './features.js';
 import { checkMemoryTable, type MemoryTableRequest } from './memory-table-request.js';
 import type { Kick, QueueFault } from './queue-fault.js';
+import type { RequestInterface } from './request/request-interface.js';
+import type { VhostDeviceOptions } from './vhost-device-options.js';
 import type { ConfigSpace, QueueMode, VirtioDevice } from './virtio-device.js';
-import { Vring } from './vring.js';
+import { Vring, type VringListener } from './vring.js';
 import { VringRequests } from './vring-requests.js';
 import { WorkQueue } from './work-queue.js';
 
 /** A device's life: nobody's, somebody's, with a queue that runs, gone. */
 export type DeviceState = 'unowned' | 'owned' | 'running' | 'closed';
-
-/** What every device is made with. */
-export interface VhostDeviceOptions {
-  /** Largest queue size taken: a power of two up to 32768. */
-  readonly maxQueueSize?: number;
-  /** Guest memory to use; one of the device's own when left out. */
-  readonly memory?: GuestMemory;
-  /** What the device's virtqueues are made by; split rings when left out. */
-  readonly virtqueues?: VirtqueueFactory;
-  readonly turns?: TurnScheduler;
-}
 
 /**
  * The control plane that every vhost device shares: owner, features, memory, vrings (seeds A1 to
@@ -76,15 +67,16 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     this.memory = options.memory ?? new GuestMemory();
     const virtqueues = options.virtqueues ?? SPLIT_VIRTQUEUES;
     this.work = new WorkQueue(options.turns ?? new EventLoopTurns());
+    const listener: VringListener = {
+      kicked: (vring, count) => {
+        if (this.#kicks.observed) this.#kicks.next({ queue: vring.index, count });
+        this.kicked(vring.index);
+      },
+    };
     this.vrings = Array.from(
       { length: queueCount },
       (_, index) =>
-        new Vring(index, this.memory, virtqueues, this.maxQueueSize, {
-          kicked: (vring, count) => {
-            if (this.#kicks.observed) this.#kicks.next({ queue: vring.index, count });
-            this.kicked(vring.index);
-          },
-        }),
+        new Vring(index, this.memory, virtqueues, this.maxQueueSize, listener, options.busyPoll),
     );
     // T20: every queue that runs stops, and stays so until there is other memory.
     this.#breaks = this.memory.broken$.subscribe((error) => {
@@ -96,6 +88,8 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     this.#log = new DeviceLog(this.vrings);
   }
 
+  /** Serves {@link ioctl}, with the requests of this kind of device. */
+  protected abstract readonly requests: Pick<RequestInterface<VhostDevice>, 'ioctl'>;
   /** The driver has kicked queue `index`. */
   protected abstract kicked(index: number): void;
   /** The negotiated features have changed; queues that run are to be attached anew. */
@@ -116,6 +110,26 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
   /** The state as it is now. */
   get state(): DeviceState {
     return this.#state.value;
+  }
+
+  /**
+   * The raw request interface (seed A14): the device as a C program has it through `ioctl`.
+   *
+   * @param request - a number of `linux/vhost.h`, for example `VHOST_REQUESTS.SET_OWNER.code`
+   * @param argument - the structure that the request's pointer leads to, in the machine's byte order;
+   * a reply is written there. fds in it stay the caller's; addresses are those of
+   * {@link userMemory}
+   * @returns 0 or a negative errno, once the device has done it; never rejects. As a driver's own
+   * function, it answers −`ENOIOCTLCMD` to a request that it does not know: the system call makes
+   * `ENOTTY` of that
+   */
+  ioctl(request: number, argument?: Uint8Array): Promise<number> {
+    return this.requests.ioctl(request, argument);
+  }
+
+  /** As {@link ioctl} for a 32-bit caller: the structures have the same layout for both. */
+  compatIoctl(request: number, argument?: Uint8Array): Promise<number> {
+    return this.ioctl(request, argument);
   }
 
   setOwner(): void {
@@ -246,7 +260,7 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
   }
 
   /** Throws `EPERM` unless the device has an owner (A1). */
-  protected checkOwner(): void {
+  checkOwner(): void {
     this.checkOpen();
     if (!this.#owned) throw new VhostError('EPERM', 'the device has no owner: SET_OWNER first');
   }

@@ -8,6 +8,11 @@ export abstract class VringRequests {
   /** The vring, for an owner; `EPERM` without one, `ENOBUFS` where there is no such queue (A1, A6). */
   protected abstract vring(index: number): Vring;
 
+  /** Throws as every request about queue `index` does: `EPERM`, `ENOBUFS` (A1, A6). */
+  checkVring(index: number): void {
+    this.vring(index);
+  }
+
   setVringSize(index: number, size: number): void {
     this.vring(index).setSize(size);
   }
@@ -34,6 +39,18 @@ export abstract class VringRequests {
 
   setVringError(index: number, port: EventPort | undefined): void {
     this.#givePort(index, port, (vring) => vring.setError(port));
+  }
+
+  /**
+   * Microseconds to look at this queue's ring, when it is empty, before asking for a kick (C14); what
+   * the device was made with until it is set, and again after a reset.
+   */
+  setVringBusyPoll(index: number, microseconds: number): void {
+    this.vring(index).setBusyPoll(microseconds);
+  }
+
+  vringBusyPoll(index: number): number {
+    return this.vring(index).busyPoll;
   }
 
   #givePort(index: number, port: EventPort | undefined, give: (vring: Vring) => void): void {

@@ -44,15 +44,22 @@ export class Vring {
   #kicks: Subscription | undefined;
   #call: EventPort | undefined;
   #error: EventPort | undefined;
+  #busyPoll: number;
 
-  /** @param maxSize - the largest queue size that the device takes */
+  /**
+   * @param maxSize - the largest queue size that the device takes
+   * @param defaultBusyPoll - microseconds, see {@link busyPoll}
+   */
   constructor(
     readonly index: number,
     private readonly memory: GuestMemory,
     private readonly virtqueues: VirtqueueFactory,
     private readonly maxSize: number,
     private readonly listener: VringListener,
-  ) {}
+    private readonly defaultBusyPoll = 0,
+  ) {
+    this.#busyPoll = defaultBusyPoll;
+  }
 
   /** The queue while it is attached. */
   get queue(): Virtqueue | undefined {
@@ -62,6 +69,19 @@ export class Vring {
   /** Entries; 0 before it is set. */
   get size(): number {
     return this.#size;
+  }
+
+  /** Microseconds to look at the empty ring before asking for a kick (C14); 0 is not at all. */
+  get busyPoll(): number {
+    return this.#busyPoll;
+  }
+
+  /** `EINVAL` for what is not a number from 0 on. */
+  setBusyPoll(microseconds: number): void {
+    if (!(microseconds >= 0)) {
+      throw new VhostError('EINVAL', `queue ${this.index}: ${microseconds} µs of busy polling`);
+    }
+    this.#busyPoll = microseconds;
   }
 
   /** A7: `EINVAL` for zero, no power of two, or more than the device takes; `EBUSY` while attached. */
@@ -217,6 +237,7 @@ export class Vring {
     this.setLog(undefined, false);
     this.#size = 0;
     this.#base = 0;
+    this.#busyPoll = this.defaultBusyPoll;
     this.#addresses = undefined;
   }
 

@@ -1,6 +1,12 @@
 import type { Observable } from 'rxjs';
 
 /**
+ * Makes an event port on the eventfd `fd`, which stays the caller's. Throws `EBADF` for an fd that is
+ * not open, `EINVAL` for one that is no eventfd.
+ */
+export type EventPortFactory = (fd: number) => EventPort;
+
+/**
  * A counter that one side raises and the other waits for: what an eventfd is to the kernel. Kicks,
  * calls and queue errors travel over these. `@rxvhost/sys` implements it with real eventfds,
  * {@link LocalEvent} within one process.

@@ -35,6 +35,15 @@ export class UserMemory {
     if (index >= 0) this.#mappings.splice(index, 1);
   }
 
+  /** The registered mapping that holds the byte at `userAddress`, and where in it; borrowed. */
+  find(userAddress: number): { mapping: MemoryMapping; offset: number } | undefined {
+    for (const { userAddress: start, mapping } of this.#mappings) {
+      const offset = userAddress - start;
+      if (offset >= 0 && offset < mapping.size) return { mapping, offset };
+    }
+    return undefined;
+  }
+
   /** The registered parts of the described regions. What is not registered is not accessible. */
   resolve(descriptions: readonly RegionDescription[]): MemoryRegion[] {
     return descriptions.flatMap(({ guestAddress, userAddress, size }) =>

@@ -6,8 +6,8 @@
 export class IdlePoll {
   #since = 0;
 
-  /** @param limit - milliseconds to go on looking; 0 never does */
-  constructor(private readonly limit: number) {}
+  /** @param queue - whose `busyPoll` says how many microseconds to go on looking; 0 never does */
+  constructor(private readonly queue: { readonly busyPoll: number }) {}
 
   /** There was work: the time begins anew with the next idle look. */
   worked(): void {
@@ -16,10 +16,11 @@ export class IdlePoll {
 
   /** Whether to look once more rather than wait for a kick. */
   goOn(): boolean {
-    if (this.limit === 0) return false;
+    const { busyPoll } = this.queue;
+    if (busyPoll === 0) return false;
     const now = performance.now();
     if (this.#since === 0) this.#since = now;
-    if (now - this.#since < this.limit) return true;
+    if ((now - this.#since) * 1000 < busyPoll) return true;
     this.#since = 0;
     return false;
   }

@@ -30,7 +30,6 @@ export interface NetQueueContext {
   readonly vring: Vring;
   readonly memory: GuestMemory;
   readonly work: WorkQueue;
-  readonly busyPollMilliseconds: number;
   /** Whether frames may be sent by reference (seed C11). */
   readonly zeroCopy: boolean;
   /** How long to wait for outstanding frames before they are given up, in milliseconds. */

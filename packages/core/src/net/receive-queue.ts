@@ -35,7 +35,7 @@ export class ReceiveQueue implements NetQueue {
 
   constructor(private readonly context: NetQueueContext) {
     this.counters = newHandlerCounters(context.vring.index, 'receive');
-    this.#idle = new IdlePoll(context.busyPollMilliseconds);
+    this.#idle = new IdlePoll(context.vring);
   }
 
   start(attachment: QueueAttachment): void {

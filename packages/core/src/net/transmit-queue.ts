@@ -36,7 +36,7 @@ export class TransmitQueue implements NetQueue {
 
   constructor(private readonly context: NetQueueContext) {
     this.counters = newHandlerCounters(context.vring.index, 'transmit');
-    this.#idle = new IdlePoll(context.busyPollMilliseconds);
+    this.#idle = new IdlePoll(context.vring);
   }
 
   start(attachment: QueueAttachment): void {

@@ -3,7 +3,9 @@ import type { BackendChain } from '../backend/backend-provider.js';
 import { NullSocket } from '../backend/null-socket.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { COMMON_FEATURES, MEMORY_FEATURES } from '../device/features.js';
-import { VhostDevice, type VhostDeviceOptions } from '../device/vhost-device.js';
+import { RequestInterface } from '../device/request/request-interface.js';
+import { VhostDevice } from '../device/vhost-device.js';
+import type { VhostDeviceOptions } from '../device/vhost-device-options.js';
 import type { QueueMode } from '../device/virtio-device.js';
 import type { Vring } from '../device/vring.js';
 import { orGiveBack } from '../errors/or-give-back.js';
@@ -14,6 +16,7 @@ import { NetConfigSpace } from './net-config.js';
 import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
 import type { NetQueue, QueueAttachment } from './net-queue.js';
+import { NET_REQUESTS } from './net-requests.js';
 import type { NetStatistics } from './net-statistics.js';
 import {
   effectiveOffloads,
@@ -41,8 +44,6 @@ export interface VhostNetOptions extends VhostDeviceOptions {
   readonly mtu?: number;
   /** Checksum and segmentation offloads to offer or not; see {@link OffloadSwitches}. */
   readonly offloads?: OffloadSwitches;
-  /** Microseconds to look at an empty ring before asking for a kick (seed C14); 0 unless set. */
-  readonly busyPoll?: number;
   /** Send long frames by reference on backends that can (seed C11); `true` unless set. */
   readonly zeroCopy?: boolean;
   /**
@@ -68,6 +69,7 @@ export class VhostNet extends VhostDevice {
     map(() => this.statistics()),
   );
 
+  protected override readonly requests: RequestInterface<VhostNet>;
   readonly #backends: readonly PacketSocket[];
   readonly #providers: BackendChain | undefined;
   readonly #queues: readonly NetQueue[];
@@ -85,6 +87,7 @@ export class VhostNet extends VhostDevice {
       throw new VhostError('EINVAL', `${pairs} queue pairs, a NIC has at most ${MAX_QUEUE_PAIRS}`);
     }
     super(2 * pairs, options);
+    this.requests = new RequestInterface<VhostNet>(this, NET_REQUESTS, options.eventPort);
     this.#backends = backends;
     this.#providers = options.providers;
     this.advertisedQueues = pairs;
@@ -105,7 +108,6 @@ export class VhostNet extends VhostDevice {
         work: this.work,
         zeroCopy: options.zeroCopy ?? true,
         drainMilliseconds: options.drainTimeout ?? 3000,
-        busyPollMilliseconds: (options.busyPoll ?? 0) / 1000,
         fail: (error: VhostError) => this.fail(vring.index, error),
       };
       return vring.index % 2 === 0 ? new ReceiveQueue(context) : new TransmitQueue(context);
