@@ -84,6 +84,8 @@ async function exchange(t: Test, at: number, copier?: NativeCopier): Promise<voi
   t.strictSame(faults, []);
 }
 
+t.setTimeout(120_000);
+
 for (const [at, where] of [
   [0, 'at its beginning'],
   [3 * GIB - USED / 2, 'across guest address 4 GiB'],
