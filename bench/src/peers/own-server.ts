@@ -10,8 +10,8 @@ export interface OwnServerOptions {
   readonly socketPath: string;
   /** `copy`, `source`, `null`, `loopback` or `tap:NAME`. */
   readonly backend: string;
-  /** Processor to stay on. */
-  readonly core: number;
+  /** Processor to stay on; any when left out. */
+  readonly core?: number;
   /** Microseconds of busy polling; 0 for a server that sleeps between kicks. */
   readonly busyPoll: number;
   readonly namespace?: NetworkNamespace;
@@ -26,7 +26,8 @@ export class OwnServer {
   static async start(options: OwnServerOptions): Promise<OwnServer> {
     const { socketPath, backend, core, busyPoll, namespace, profile } = options;
     const node = [
-      ...['taskset', '-c', String(core), process.execPath],
+      ...(core === undefined ? [] : ['taskset', '-c', String(core)]),
+      process.execPath,
       ...(profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profile}`]),
       ...[program, `--socket-path=${socketPath}`, `--backend=${backend}`],
       `--busy-poll=${busyPoll}`,
