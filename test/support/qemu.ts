@@ -1,6 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Monitor } from './monitor.js';
 import { type ExitStatus, PeerProcess } from './peer-process.js';
 import { guestImage } from './requirements.js';
 import { type CommandResult, SerialShell } from './serial-shell.js';
@@ -20,6 +22,8 @@ export interface GuestOptions {
   readonly device?: readonly string[];
   readonly mac?: string;
   readonly queuePairs?: number;
+  /** Takes over a guest that another QEMU sends to this Unix socket, rather than boot one. */
+  readonly incoming?: string;
   /** Mebibytes. */
   readonly memory?: number;
 }
@@ -43,7 +47,8 @@ export class Guest {
   static async start(options: GuestOptions): Promise<Guest> {
     const guest = new Guest(options);
     try {
-      await guest.#ready(0);
+      if (options.incoming === undefined) await guest.#ready(0);
+      else await guest.#monitorReady();
       return guest;
     } catch (error) {
       await guest.kill();
@@ -74,6 +79,23 @@ export class Guest {
     await this.#ready(from);
   }
 
+  /** Moves the running guest to the QEMU that waits at a Unix socket. Resolves when it has moved. */
+  async migrateTo(incoming: string): Promise<void> {
+    const monitor = await Monitor.connect(this.#monitorPath);
+    try {
+      await monitor.run(`migrate -d unix:${incoming}`);
+      for (;;) {
+        const information = await monitor.run('info migrate');
+        const [, status] = /Migration status: (\w+)/.exec(information) ?? [];
+        if (status === 'completed') return;
+        if (status === 'failed' || status === 'cancelled') throw new Error(information);
+        await delay(100);
+      }
+    } finally {
+      monitor.close();
+    }
+  }
+
   /** Ends QEMU as a crash would: nothing is said to the back-end. */
   async kill(): Promise<ExitStatus> {
     const exit = await this.#qemu.stop('SIGKILL');
@@ -93,6 +115,19 @@ export class Guest {
         cause: error,
       });
     }
+  }
+
+  async #monitorReady(): Promise<void> {
+    for (let waited = 0; !existsSync(this.#monitorPath); waited += 1) {
+      if (waited === 300) throw new Error(`QEMU did not start: ${this.#qemu.stderr}`);
+      await delay(100);
+    }
+    // It answers once it has set everything up.
+    (await Monitor.connect(this.#monitorPath)).close();
+  }
+
+  get #monitorPath(): string {
+    return join(this.#folder, 'monitor');
   }
 
   #kernelMessages(): string {
@@ -144,6 +179,9 @@ export class Guest {
       `file:${this.#kernelLog}`,
       '-serial',
       'stdio',
+      '-monitor',
+      `unix:${this.#monitorPath},server=on,wait=off`,
+      ...(options.incoming === undefined ? [] : ['-incoming', `unix:${options.incoming}`]),
     ];
   }
 }
