@@ -28,7 +28,10 @@ export interface ReceiveLayout extends ChainLayout {
 
 /** What a call of `receive` has brought. */
 export interface Received {
+  /** The suite's own. */
   readonly frames: Uint8Array[];
+  /** All frames, with those that somebody else has sent. */
+  readonly count: number;
   readonly oversized: number;
   readonly wantsMore: boolean;
 }
@@ -200,7 +203,8 @@ export class Exchange {
     expect(chain <= chains, `receive filled ${chain} chains, there were ${chains}`);
     expect(filled === chain, `receive returned ${filled}, the frames fill ${chain} chains`);
     expect(this.memory.isUntouchedOutside(), 'receive wrote to memory that is not in the batch');
-    return { frames, oversized: batch.oversized, wantsMore: batch.wantsMore };
+    const { frameCount: count, oversized, wantsMore } = batch;
+    return { frames, count, oversized, wantsMore };
   }
 
   /** Receives until all of `frames` are there, or nothing comes any more, and compares. */
@@ -228,11 +232,11 @@ export class Exchange {
     return source.pipe(check);
   }
 
-  /** Counts emissions for some turns. */
-  async emissionsIn(source: Observable<void>, turns: number): Promise<number> {
+  /** Counts emissions for some turns, those left out that bring a frame of somebody else's. */
+  async emptyEmissions(turns: number): Promise<number> {
     let count = 0;
-    const subscription = this.watched(source).subscribe(() => {
-      count += 1;
+    const subscription = this.watched(this.backend.readable$).subscribe(() => {
+      if (this.receive().count === 0) count += 1;
     });
     await someTurns(turns);
     subscription.unsubscribe();

@@ -114,8 +114,8 @@ export class CableSocket implements PacketSocket {
   }
 }
 
-/** A batch of one: the batch that `send` was given must not be kept. */
-function referenceTo(batch: PacketBatch, index: number): PacketBatch {
+/** A batch of one frame's segments: the batch that `send` was given must not be kept. */
+export function referenceTo(batch: PacketBatch, index: number): PacketBatch {
   const { segments, firstSegment } = batch;
   const first = firstSegment[index] as number;
   const end = firstSegment[index + 1] as number;

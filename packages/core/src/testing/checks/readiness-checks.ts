@@ -2,6 +2,9 @@ import { expect } from '../exchange.js';
 import { emission, someTurns, until } from '../waiting.js';
 import { type Check, withPeer } from './check.js';
 
+/** A poll may be wrong now and then; one that always is, spins. */
+const MOST_EMPTY = 2;
+
 export const READINESS_CHECKS: readonly Check[] = [
   {
     name: 'readable$ is level-triggered: it emits until the frames are taken, then it is silent',
@@ -21,8 +24,8 @@ export const READINESS_CHECKS: readonly Check[] = [
       expect(count === atEnd, 'it emitted after unsubscribing');
       expect(await emission(backend.readable$, patience), 'a new subscription heard nothing');
       await exchange.expectReceived(frames);
-      const idle = await exchange.emissionsIn(backend.readable$, 20);
-      expect(idle === 0, `it emitted ${idle} times with nothing to receive`);
+      const empty = await exchange.emptyEmissions(20);
+      expect(empty <= MOST_EMPTY, `it emitted ${empty} times with nothing to receive`);
     },
   },
   {
