@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { HOST_OFFLOADS, NET_FEATURE, type NetStatistics } from '@rxvhost/core';
+import { HOST_OFFLOADS, NET_FEATURE, type NetStatistics, VhostError } from '@rxvhost/core';
 import { NumberedFrameChecker, NumberedFrames } from '@rxvhost/guest';
 import { closeFd, socketPair } from '@rxvhost/sys';
 import { VhostUserFrontend } from '@rxvhost/vhost-user';
@@ -171,6 +171,19 @@ t.test('T17 SIGTERM and SIGINT end it within a second, in the middle of traffic 
   }
 });
 
+/** Connects once a server listens: its socket file is there a moment before that. */
+async function connectSoon(path: string): Promise<VhostUserFrontend> {
+  for (;;) {
+    try {
+      return VhostUserFrontend.connect(path);
+    } catch (error) {
+      const early = error instanceof VhostError && /^(ENOENT|ECONNREFUSED)$/.test(error.code);
+      if (!early) throw error;
+    }
+    await delay(10);
+  }
+}
+
 t.test('the README’s network card in ten lines works as it stands there', async (t) => {
   const readme = readFileSync(new URL('../../../../README.md', import.meta.url), 'utf8');
   const source = readFileSync(new URL('../../test/first-nic.ts', import.meta.url), 'utf8');
@@ -183,8 +196,7 @@ t.test('the README’s network card in ten lines works as it stands there', asyn
   t.teardown(() => child.kill('SIGKILL'));
   let said = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (said += text));
-  while (!existsSync(path)) await delay(10);
-  const guest = await connectGuest(VhostUserFrontend.connect(path));
+  const guest = await connectGuest(await connectSoon(path));
   await exchange(t, guest, 100);
   while (!/queue 1: \d+ kicks/.test(said)) await delay(10);
   t.match(said, `process ${process.pid} connected`);
