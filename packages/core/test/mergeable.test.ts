@@ -188,3 +188,17 @@ t.test('C7 B9 T32 a frame that waits for more buffers does not spin on a broken 
   nic.turns.settle();
   t.equal(nic.receive.usedIndex, 3, 'mended, it goes on');
 });
+
+t.test('C6 C7 a ring of chains of two buffers each is as full as it can be', async (t) => {
+  const nic = setUp();
+  nic.socket.toReceive.push(frame(1, 789), frame(2, 60));
+  for (let head = 0; head < 8; head += 2) {
+    nic.receive.descriptor(head, { at: head * 0x1000, length: 100, flags: 3, next: head + 1 });
+    nic.receive.descriptor(head + 1, { at: head * 0x1000 + 100, length: 100, flags: 2 });
+    nic.receive.offer(head);
+  }
+  nic.port(0).kick.signal();
+  nic.turns.settle();
+  t.equal(nic.receive.usedIndex, 1, 'what cannot fit does not hold up what can');
+  t.match(nic.nic.statistics().queues[0], { frames: 1, drops: { oversized: 1 } });
+});

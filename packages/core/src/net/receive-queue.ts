@@ -110,7 +110,11 @@ export class ReceiveQueue implements NetQueue {
       return 'fault';
     }
     batch.chainsPerFrame = attachment.mergeable ? batch.capacity : 1;
-    batch.largest = queue.truncated || taken === Math.min(queue.size, batch.capacity);
+    // With a segment for every descriptor of the ring, the guest has no more to offer either.
+    batch.largest =
+      queue.truncated ||
+      taken === Math.min(queue.size, batch.capacity) ||
+      batch.segments.count >= queue.size;
     let filled: number;
     try {
       filled = socket.receive(batch);
