@@ -24,7 +24,7 @@ import { connectGuest, type RemoteGuest } from './guest.js';
 import { type Outcome, type RunningCli, runCli, runHere, startCli } from './run-cli.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'rxvhost-cli-'));
-t.setTimeout(60_000);
+t.setTimeout(120_000);
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Root may write everywhere, unless its capabilities are gone. */
