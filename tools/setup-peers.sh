@@ -13,6 +13,7 @@ peers=(
   ethtool:ethtool
   socat:socat
   iproute2:ip
+  iputils-ping:ping
 )
 missing=()
 for peer in "${peers[@]}"; do

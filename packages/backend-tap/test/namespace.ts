@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { loadNative } from '@rxvhost/sys';
-import { insidePrivateNetwork } from '@rxvhost/sys/testing';
+import { insidePrivateNetwork, missingForPrivateNetwork } from '@rxvhost/sys/testing';
 import t from 'tap';
 
 export { ip } from '@rxvhost/sys/testing';
@@ -9,8 +9,8 @@ const { RXVHOST_REQUIRE_PEERS } = process.env;
 
 /** Why taps cannot be tried here, or `undefined` when they can. */
 function missing(): string | undefined {
-  if (process.geteuid?.() !== 0) return 'needs root';
-  return existsSync('/dev/net/tun') ? undefined : 'needs /dev/net/tun';
+  const reason = missingForPrivateNetwork();
+  return reason ?? (existsSync('/dev/net/tun') ? undefined : 'needs /dev/net/tun');
 }
 
 /**

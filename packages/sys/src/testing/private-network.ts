@@ -1,5 +1,6 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const INSIDE = 'RXVHOST_TEST_INSIDE_NAMESPACE';
@@ -33,6 +34,19 @@ export function setIpv6(on: boolean): void {
     const path = `/proc/sys/net/ipv6/conf/${scope}/disable_ipv6`;
     if (existsSync(path)) writeFileSync(path, on ? '0' : '1');
   }
+}
+
+/** What a test in a private network runs; `tc` comes with `ip`. */
+const PROGRAMS = ['unshare', 'ip', 'ping', 'ethtool'];
+
+/** Why there can be no private network with interfaces to try here, or `undefined` when there can. */
+export function missingForPrivateNetwork(): string | undefined {
+  if (process.geteuid?.() !== 0) return 'needs root';
+  const folders = (process.env['PATH'] ?? '').split(delimiter);
+  const absent = PROGRAMS.filter(
+    (program) => !folders.some((folder) => existsSync(join(folder, program))),
+  );
+  return absent.length === 0 ? undefined : `needs ${absent.join(', ')} (npm run setup:peers)`;
 }
 
 /** Runs `ip` with arguments in one string; returns its output. */
