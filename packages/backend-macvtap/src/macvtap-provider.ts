@@ -1,5 +1,10 @@
-import { type BackendProvider, BackendRefusal, type PacketSocket, VhostError } from '@rxvhost/core';
-import { closeFd, duplicateFd } from '@rxvhost/sys';
+import {
+  type BackendProvider,
+  type BackendRefusal,
+  type PacketSocket,
+  VhostError,
+} from '@rxvhost/core';
+import { adoptDuplicate } from '@rxvhost/sys';
 import { adoptMacvtap } from './adopt-macvtap.js';
 
 /** Takes fds of macvtap devices in the provider chain (seed C10): the last one to be asked. */
@@ -11,15 +16,7 @@ export class MacvtapProvider implements BackendProvider {
    * as a whole when nobody takes it), and with `EBADFD` one whose interface is gone.
    */
   open(fd: number): PacketSocket | BackendRefusal {
-    let own: number | undefined;
-    try {
-      own = duplicateFd(fd);
-      return adoptMacvtap(own);
-    } catch (cause) {
-      if (own !== undefined) closeFd(own);
-      if (!(cause instanceof VhostError)) throw cause;
-      return new BackendRefusal(refusal(fd, cause));
-    }
+    return adoptDuplicate(fd, adoptMacvtap, (cause) => refusal(fd, cause));
   }
 }
 

@@ -1,5 +1,10 @@
-import { type BackendProvider, BackendRefusal, type PacketSocket, VhostError } from '@rxvhost/core';
-import { closeFd, duplicateFd } from '@rxvhost/sys';
+import {
+  type BackendProvider,
+  type BackendRefusal,
+  type PacketSocket,
+  VhostError,
+} from '@rxvhost/core';
+import { adoptDuplicate } from '@rxvhost/sys';
 import { adoptTap } from './adopt-tap.js';
 
 /** Takes fds of tap devices in the provider chain (seed C10). */
@@ -12,15 +17,7 @@ export class TapProvider implements BackendProvider {
    * begin where frames should: see {@link adoptTap}.
    */
   open(fd: number): PacketSocket | BackendRefusal {
-    let own: number | undefined;
-    try {
-      own = duplicateFd(fd);
-      return adoptTap(own);
-    } catch (cause) {
-      if (own !== undefined) closeFd(own);
-      if (!(cause instanceof VhostError)) throw cause;
-      return new BackendRefusal(refusal(fd, cause));
-    }
+    return adoptDuplicate(fd, adoptTap, (cause) => refusal(fd, cause));
   }
 }
 

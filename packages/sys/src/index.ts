@@ -1,3 +1,4 @@
+export * from './adopt-duplicate.js';
 export * from './event-fd.js';
 export * from './fd-poll.js';
 export * from './files.js';
