@@ -1,8 +1,15 @@
 // Makes a clone ready to run: dependencies, native addon, compiled TypeScript and, for tests, tap's
 // own build. Every step is skipped when nothing that it depends on has changed. Needs only Node.
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import {
+  buildOwnAddon,
+  buildRawSocket,
+  isOwnAddonFresh,
+  isRawSocketFresh,
+  npmEnvironment,
+} from './lib/native-build.mjs';
 import { main, root, runQuietly, StepFailed } from './lib/run.mjs';
 import { filesBelow, hashOf, isFresh, writeStamp } from './lib/stamp.mjs';
 
@@ -13,7 +20,7 @@ const oldestNode = [20, 19];
 export async function setup({ tests = true } = {}) {
   checkNode();
   await installDependencies();
-  await buildAddon();
+  await buildAddons({ tests });
   removeStaleOutput();
   await compile();
   if (tests) await buildTap();
@@ -27,24 +34,15 @@ function checkNode() {
   );
 }
 
-/** Where nothing can be downloaded, node-gyp needs the headers that came with this Node. */
-function npmEnvironment() {
-  const prefix = dirname(dirname(process.execPath));
-  const headers = existsSync(join(prefix, 'include', 'node', 'node.h'));
-  return {
-    npm_config_loglevel: 'error',
-    ...(headers && !process.env.npm_config_nodedir ? { npm_config_nodedir: prefix } : {}),
-  };
-}
-
 async function installDependencies() {
   const lock = at('package-lock.json');
   const stamp = at('node_modules', '.rxvhost-lock');
   const hash = hashOf([lock]);
   if (isFresh(stamp, hash)) return;
   if (!installedByHand(lock)) {
-    await step('installing dependencies', () =>
-      runQuietly('npm', ['ci', '--prefer-offline', '--no-audit', '--no-fund'], npmEnvironment()),
+    const install = ['ci', '--prefer-offline', '--no-audit', '--no-fund'];
+    await step('installing dependencies', async () =>
+      runQuietly('npm', install, await npmEnvironment()),
     );
   }
   writeStamp(stamp, hash);
@@ -56,16 +54,11 @@ function installedByHand(lock) {
   return installed !== undefined && installed.mtimeMs >= statSync(lock).mtimeMs;
 }
 
-/** `npm ci` keeps an addon that loads, however old it is: so its sources' times decide here. */
-async function buildAddon() {
-  const folder = at('packages', 'sys');
-  const sources = [join(folder, 'native'), join(folder, 'binding.gyp')].flatMap(filesBelow);
-  const built = statSync(join(folder, 'build', 'Release', 'sys.node'), { throwIfNoEntry: false });
-  if (built && sources.every((source) => statSync(source).mtimeMs <= built.mtimeMs)) return;
-  rmSync(join(folder, 'build'), { recursive: true, force: true });
-  await step('building the native addon', () =>
-    runQuietly('npm', ['run', 'install', '--workspace', '@rxvhost/sys'], npmEnvironment()),
-  );
+async function buildAddons({ tests }) {
+  if (!isOwnAddonFresh()) await step('building the native addon', buildOwnAddon);
+  if (tests && !(await isRawSocketFresh())) {
+    await step(`building raw-socket for Node ${process.versions.node}`, buildRawSocket);
+  }
 }
 
 /** The compiler leaves behind what it made from a source that is gone, and tests would run it. */

@@ -71,7 +71,7 @@ const echoFrame = (bytes: number) => {
   return buildEthernet(GATEWAY_MAC, GUEST_MAC, 0x0800, packet);
 };
 
-/** The library is an optional dependency: it does not build for every Node. */
+/** The library is an optional dependency: it takes a C++ compiler to build. */
 function hasLibrary(): boolean {
   try {
     loadRawLibrary();
