@@ -15,9 +15,11 @@ export interface QemuTap {
 }
 
 export interface GuestOptions {
-  /** Where the vhost-user back-end listens; without one the card is on `tap`. */
+  /** Where the network card's vhost-user back-end listens; no card without it and without `tap`. */
   readonly socketPath?: string;
   readonly tap?: QemuTap;
+  /** Where the vsock device's vhost-user back-end listens; no vsock device without it. */
+  readonly vsockPath?: string;
   /** More properties of the virtio-net-pci device, such as `packed=on` or `mrg_rxbuf=off`. */
   readonly device?: readonly string[];
   readonly mac?: string;
@@ -28,9 +30,12 @@ export interface GuestOptions {
   readonly memory?: number;
 }
 
+/** Debian's QEMU 7.2 crashes under TCG when a vhost-user device starts with MSI-X. */
+const NO_MSI_X = 'vectors=0';
+
 /**
- * A Linux guest in QEMU whose network card is the vhost-user back-end at a socket path. QEMU runs
- * without KVM, so the tests need no nested virtualisation.
+ * A Linux guest in QEMU whose network card or vsock device is the vhost-user back-end at a socket
+ * path. QEMU runs without KVM, so the tests need no nested virtualisation.
  */
 export class Guest {
   readonly #folder = mkdtempSync(join(tmpdir(), 'rxvhost-guest-'));
@@ -139,15 +144,7 @@ export class Guest {
   }
 
   #command(options: GuestOptions): string[] {
-    const { socketPath, tap, device = [], mac, queuePairs = 1, memory = 256 } = options;
-    const card = [
-      'virtio-net-pci,netdev=network,romfile=',
-      // Debian's QEMU 7.2 crashes under TCG when a vhost-user device starts with MSI-X.
-      'vectors=0',
-      ...(mac === undefined ? [] : [`mac=${mac}`]),
-      ...(queuePairs > 1 ? ['mq=on'] : []),
-      ...device,
-    ];
+    const { memory = 256 } = options;
     const parameters: Record<string, string> = {
       accel: 'tcg,thread=multi',
       cpu: 'max',
@@ -159,21 +156,14 @@ export class Guest {
       initrd: join(guestImage, 'initramfs'),
       // Without KVM on a busy host the kernel may find its timer too slow, and panic.
       append: 'console=ttyS0 quiet mitigations=off no_timer_check',
-      ...(tap === undefined
-        ? {
-            chardev: `socket,id=back-end,path=${socketPath}`,
-            netdev: `vhost-user,id=network,chardev=back-end,queues=${queuePairs}`,
-          }
-        : {
-            netdev: `tap,id=network,ifname=${tap.ifname},script=no,downscript=no,vhost=off`,
-          }),
-      device: card.join(','),
     };
     return [
       'qemu-system-x86_64',
       '-nodefaults',
       '-no-user-config',
       ...Object.entries(parameters).flatMap(([name, value]) => [`-${name}`, value]),
+      ...networkCard(options),
+      ...vsockDevice(options),
       // The first serial port is the kernel's console, the second one the shell.
       '-serial',
       `file:${this.#kernelLog}`,
@@ -184,4 +174,32 @@ export class Guest {
       ...(options.incoming === undefined ? [] : ['-incoming', `unix:${options.incoming}`]),
     ];
   }
+}
+
+function networkCard(options: GuestOptions): string[] {
+  const { socketPath, tap, device = [], mac, queuePairs = 1 } = options;
+  if (socketPath === undefined && tap === undefined) return [];
+  const card = [
+    'virtio-net-pci,netdev=network,romfile=',
+    NO_MSI_X,
+    ...(mac === undefined ? [] : [`mac=${mac}`]),
+    ...(queuePairs > 1 ? ['mq=on'] : []),
+    ...device,
+  ];
+  const network =
+    tap === undefined
+      ? [
+          '-chardev',
+          `socket,id=back-end,path=${socketPath}`,
+          '-netdev',
+          `vhost-user,id=network,chardev=back-end,queues=${queuePairs}`,
+        ]
+      : ['-netdev', `tap,id=network,ifname=${tap.ifname},script=no,downscript=no,vhost=off`];
+  return [...network, '-device', card.join(',')];
+}
+
+function vsockDevice({ vsockPath }: GuestOptions): string[] {
+  if (vsockPath === undefined) return [];
+  const device = `vhost-user-vsock-pci,chardev=vsock,${NO_MSI_X}`;
+  return ['-chardev', `socket,id=vsock,path=${vsockPath}`, '-device', device];
 }

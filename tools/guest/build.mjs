@@ -1,5 +1,6 @@
 // Builds the Linux guest of the tests with QEMU in `.cache/guest`: Debian's cloud kernel as it is,
-// and an initramfs of busybox, a few network programs with their libraries, and the virtio drivers.
+// and an initramfs of busybox, a few network programs with their libraries, the virtio drivers, and
+// vsock-tool, which is compiled here.
 // Nothing is installed: the kernel's package is downloaded and unpacked. The image is made again
 // only when this folder or one of the programs changes; the kernel then stays the one in the cache.
 import { execFileSync } from 'node:child_process';
@@ -34,11 +35,12 @@ await main(async () => {
 
   rmSync(stamp, { force: true });
   mkdirSync(cache, { recursive: true });
+  const tool = await compileTool();
   const kernel = join(cache, 'kernel');
   await unpackKernel(kernel);
   const version = onlyEntry(join(kernel, 'lib', 'modules'));
   write('vmlinuz', readFileSync(join(kernel, 'boot', `vmlinuz-${version}`)));
-  write('initramfs', initramfs(busybox, files, join(kernel, 'lib', 'modules', version)));
+  write('initramfs', initramfs(busybox, tool, files, join(kernel, 'lib', 'modules', version)));
   writeStamp(stamp, hash);
   console.log(`guest image with Linux ${version} is ready`);
 });
@@ -67,12 +69,23 @@ async function unpackKernel(folder) {
   writeStamp(join(folder, 'whole'), kernelPackage);
 }
 
-function initramfs(busybox, files, modules) {
+/** Static: the guest has only the libraries of the programs above. */
+async function compileTool() {
+  const program = join(cache, 'vsock-tool');
+  const folder = join(source, 'vsock-tool');
+  const files = readdirSync(folder).filter((name) => name.endsWith('.c'));
+  const flags = ['-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-static', '-pthread', '-s'];
+  await runQuietly('cc', [...flags, '-o', program, ...files.map((name) => join(folder, name))]);
+  return program;
+}
+
+function initramfs(busybox, tool, files, modules) {
   const archive = new CpioArchive();
   archive.file('init', readFileSync(join(source, 'init.sh')), 0o755);
   archive.characterDevice('dev/console', 5, 1);
   archive.file('bin/busybox', readFileSync(busybox), 0o755);
   archive.link('bin/sh', 'busybox');
+  archive.file('bin/vsock-tool', readFileSync(tool), 0o755);
   for (const file of files) archive.file(file.slice(1), readFileSync(file), 0o755);
   const order = inOrder(modules);
   for (const path of order) archive.file(`lib/modules/${basename(path)}`, readFileSync(path));
