@@ -1,13 +1,13 @@
 import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
+import { IdlePoll } from '../device/idle-poll.js';
+import { TurnBudget } from '../device/turn-budget.js';
 import { ERRNO, toVhostError, type VhostError } from '../errors/vhost-error.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
-import { IdlePoll } from './idle-poll.js';
 import type { NetQueue, NetQueueContext, QueueAttachment } from './net-queue.js';
 import { type HandlerCounters, newHandlerCounters } from './net-statistics.js';
 import { CopyingPath, type TransmitPath } from './transmit-path.js';
-import { TurnBudget } from './turn-budget.js';
 import { ZeroCopyPath } from './zero-copy-path.js';
 
 /** Shares of a send buffer at which to wait for it: at once, before sleeping, no longer (C4). */
