@@ -2,6 +2,7 @@ import { VhostError } from '../errors/vhost-error.js';
 import { WINDOW_STRIDE } from './mapping.js';
 import { checkRegion, type MemoryRegion, regionWindow } from './memory-region.js';
 import type { SegmentList } from './segment-list.js';
+import type { Translator } from './translator.js';
 import { type TableWindow, WindowTable, windowsOf } from './window-table.js';
 
 /** A range of guest memory that lies whole in one window. */
@@ -15,11 +16,14 @@ export interface WindowRange {
  * table in one step, so whoever walks a chain sees the old one whole or the new one whole, and the
  * old one's mappings go when its last holder releases it (seed A5).
  */
-export class MemoryTable {
+export class MemoryTable implements Translator {
   /** The regions in order of guest address. */
   readonly regions: readonly MemoryRegion[];
   /** Every window of every region. */
   readonly windows: WindowTable;
+  /** A table never changes, and whatever is in it may be read and written. */
+  readonly generation = 0;
+  readonly missed = 0;
 
   readonly #firstWindow: readonly number[];
   readonly #onLastRelease: (table: MemoryTable) => void;
@@ -116,11 +120,29 @@ export class MemoryTable {
   stretchAt(address: number): WindowStretch | undefined {
     const index = this.#regionAt(address);
     if (index < 0) return undefined;
-    const region = this.#region(index);
-    const seen = regionWindow(region, address - region.guestAddress);
+    const { guestAddress } = this.#region(index);
+    return this.#stretch(index, address - guestAddress, guestAddress);
+  }
+
+  /** As {@link stretchAt}, in the front-end's user addresses. */
+  userStretchAt(address: number): WindowStretch | undefined {
+    const index = this.regions.findIndex(
+      ({ userAddress, size }) => address >= userAddress && address < userAddress + size,
+    );
+    if (index < 0) return undefined;
+    const { userAddress } = this.#region(index);
+    return this.#stretch(index, address - userAddress, userAddress);
+  }
+
+  findRing(address: number, length: number): WindowRange | 'fault' {
+    return this.findUserRange(address, length) ?? 'fault';
+  }
+
+  #stretch(index: number, inRegion: number, base: number): WindowStretch {
+    const seen = regionWindow(this.#region(index), inRegion);
     return {
-      start: region.guestAddress + seen.start,
-      end: region.guestAddress + seen.end,
+      start: base + seen.start,
+      end: base + seen.end,
       window: this.#windowNumber(index, seen.index),
       offset: seen.offset,
     };

@@ -4,11 +4,6 @@ import { VhostError } from '../errors/vhost-error.js';
 
 export const invalid = (what: string): VhostError =>
   new VhostError('EINVAL', `descriptor chain: ${what}`);
-export const outside = (what: string, address: number, bytes: number): VhostError =>
-  new VhostError(
-    'EFAULT',
-    `descriptor chain: ${what} at 0x${address.toString(16)} (${bytes} bytes) is not in guest memory`,
-  );
 export const tooManySegments = (): VhostError =>
   new VhostError('ENOBUFS', 'descriptor chain: more segments than one chain may have');
 export const tooLargeTable = (entries: number): VhostError =>

@@ -1,7 +1,8 @@
 import type { VhostError } from '../errors/vhost-error.js';
-import type { MemoryTable, WindowStretch } from '../memory/memory-table.js';
+import type { WindowStretch } from '../memory/memory-table.js';
 import { SegmentList } from '../memory/segment-list.js';
-import { invalid, outside, tooLargeTable, tooManySegments } from './chain-faults.js';
+import { type Translator, type Unreachable, unreachable } from '../memory/translator.js';
+import { invalid, tooLargeTable, tooManySegments } from './chain-faults.js';
 import {
   DESCRIPTOR_INDIRECT,
   DESCRIPTOR_NEXT,
@@ -14,6 +15,7 @@ import type { SplitRing } from './split-ring.js';
 /** What an indirect table may be cut into by the regions under it. */
 const MAX_TABLE_PIECES = 256;
 const MAX_CHAIN_BYTES = 0xffffffff;
+const NOWHERE: WindowStretch = { start: 0, end: 0, window: 0, offset: 0 };
 
 /**
  * Walks one descriptor chain, whatever the guest made of it: linked descriptors, an indirect table,
@@ -30,8 +32,10 @@ export class ChainWalker {
   readableBytes = 0;
   writableBytes = 0;
   writableDescriptors = 0;
-  /** The stretch of guest memory that the last buffer lay in. */
-  stretch: WindowStretch = { start: 0, end: 0, window: 0, offset: 0 };
+  /** The stretches of guest memory that the last buffers lay in: of those to read, of those to write. */
+  readStretch: WindowStretch = NOWHERE;
+  writeStretch: WindowStretch = NOWHERE;
+  #generation = 0;
 
   // The list of descriptors being walked: the ring's own table, or an indirect one.
   #view: DataView;
@@ -46,7 +50,7 @@ export class ChainWalker {
   #flags = 0;
   #next = 0;
 
-  readonly #table: MemoryTable;
+  readonly #table: Translator;
 
   constructor(
     private readonly ring: SplitRing,
@@ -54,6 +58,15 @@ export class ChainWalker {
   ) {
     this.#table = ring.table;
     this.#view = ring.windows.view(ring.descriptorWindow);
+  }
+
+  /** Forgets the stretches seen, where translations have changed since (B10). */
+  refresh(): void {
+    const { generation } = this.#table;
+    if (generation === this.#generation) return;
+    this.#generation = generation;
+    this.readStretch = NOWHERE;
+    this.writeStretch = NOWHERE;
   }
 
   /**
@@ -109,9 +122,9 @@ export class ChainWalker {
       return tooLargeTable(entries);
     }
     const pieces = this.#pieces;
-    if (this.#table.translate(this.#address, bytes, pieces) !== 'ok') {
-      return outside('the indirect table', this.#address, bytes);
-    }
+    const outcome = this.#table.translate(this.#address, bytes, pieces, false);
+    if (outcome === 'full') return tooManySegments();
+    if (outcome !== 'ok') return this.#unreachable(outcome, 'the indirect table', false);
     this.#entries = entries;
     this.#view = this.ring.windows.view(pieces.window[0] as number);
     this.#base = pieces.offset[0] as number;
@@ -121,7 +134,8 @@ export class ChainWalker {
   /** Appends the buffer of the descriptor read last. */
   #append(segments: SegmentList, most: number): VhostError | undefined {
     const length = this.#length;
-    if ((this.#flags & DESCRIPTOR_WRITE) !== 0) {
+    const write = (this.#flags & DESCRIPTOR_WRITE) !== 0;
+    if (write) {
       this.writableBytes += length;
       this.writableDescriptors += 1;
     } else {
@@ -134,18 +148,31 @@ export class ChainWalker {
     }
     if (length === 0) return undefined;
     const address = this.#address;
-    if (address < this.stretch.start || address + length > this.stretch.end) {
-      this.stretch = this.#table.stretchAt(address) ?? this.stretch;
-    }
-    const { start, end, window, offset } = this.stretch;
+    const { start, end, window, offset } = this.#stretchFor(address, length, write);
     if (address >= start && address + length <= end) {
       if (segments.count >= most) return tooManySegments();
       segments.push(window, offset + (address - start), length);
       return undefined;
     }
-    const outcome = this.#table.translate(address, length, segments);
-    if (outcome === 'fault') return outside('a buffer', address, length);
-    return outcome === 'full' || segments.count > most ? tooManySegments() : undefined;
+    const outcome = this.#table.translate(address, length, segments, write);
+    if (outcome === 'full' || segments.count > most) return tooManySegments();
+    return outcome === 'ok' ? undefined : this.#unreachable(outcome, 'a buffer', write);
+  }
+
+  /** The stretch seen last, or another one if the buffer is not all in it. */
+  #stretchFor(address: number, length: number, write: boolean): WindowStretch {
+    const seen = write ? this.writeStretch : this.readStretch;
+    if (address >= seen.start && address + length <= seen.end) return seen;
+    const found = this.#table.stretchAt(address, write) ?? seen;
+    if (write) this.writeStretch = found;
+    else this.readStretch = found;
+    return found;
+  }
+
+  #unreachable(why: Unreachable, what: string, write: boolean): VhostError {
+    const range = [this.#address, this.#length] as const;
+    const { missed } = this.#table;
+    return unreachable(why, `descriptor chain: ${what}`, range, { missed, write });
   }
 
   #read(index: number): void {

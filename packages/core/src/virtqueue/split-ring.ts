@@ -1,5 +1,6 @@
 import { VhostError } from '../errors/vhost-error.js';
-import type { MemoryTable, WindowRange } from '../memory/memory-table.js';
+import type { WindowRange } from '../memory/memory-table.js';
+import { type Translator, unreachable } from '../memory/translator.js';
 import type { WindowTable } from '../memory/window-table.js';
 import { availableRingBytes, descriptorTableBytes, usedRingBytes } from './split-layout.js';
 import type { RingAddresses } from './virtqueue.js';
@@ -29,24 +30,28 @@ export class SplitRing {
 
   /**
    * @param table - guest memory; the ring does not keep it alive
-   * @param addresses - in the front-end's address space
+   * @param addresses - in the front-end's address space, or behind an IOMMU in the driver's
    * @param size - entries, a power of two
    *
    * Throws `EFAULT` when an area is not whole in one region, `EINVAL` when the available ring does
-   * not lie at an even byte or the used ring not at a multiple of four (seed A9).
+   * not lie at an even byte or the used ring not at a multiple of four (seed A9); behind an IOMMU
+   * also an `IotlbMiss`, and `EPERM` for an area that may not be accessed.
    */
   constructor(
-    readonly table: MemoryTable,
+    readonly table: Translator,
     addresses: RingAddresses,
     readonly size: number,
   ) {
-    const area = (name: string, address: number, bytes: number, alignment: number): WindowRange => {
-      const range = table.findUserRange(address, bytes);
-      if (range === undefined) {
-        throw new VhostError(
-          'EFAULT',
-          `${name} at 0x${address.toString(16)} (${bytes} bytes) is not in guest memory`,
-        );
+    const area = (
+      name: string,
+      address: number,
+      bytes: number,
+      alignment: number,
+      write = false,
+    ): WindowRange => {
+      const range = table.findRing(address, bytes, write);
+      if (typeof range === 'string') {
+        throw unreachable(range, name, [address, bytes], { missed: table.missed, write });
       }
       if (range.offset % alignment !== 0) {
         throw new VhostError('EINVAL', `${name} is not aligned to ${alignment} bytes`);
@@ -56,7 +61,7 @@ export class SplitRing {
     const { descriptorTable, availableRing, usedRing } = addresses;
     const descriptors = area('descriptor table', descriptorTable, descriptorTableBytes(size), 1);
     const available = area('available ring', availableRing, availableRingBytes(size), 2);
-    const used = area('used ring', usedRing, usedRingBytes(size), 4);
+    const used = area('used ring', usedRing, usedRingBytes(size), 4, true);
     this.windows = table.windows;
     this.descriptorWindow = descriptors.window;
     this.descriptorOffset = descriptors.offset;

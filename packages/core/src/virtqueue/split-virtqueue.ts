@@ -1,5 +1,6 @@
 import type { VhostError } from '../errors/vhost-error.js';
-import type { MemoryTable } from '../memory/memory-table.js';
+import type { WindowStretch } from '../memory/memory-table.js';
+import type { Translator } from '../memory/translator.js';
 import { tooFarAhead, unknownHead, wrongForm } from './chain-faults.js';
 import { ChainWalker } from './chain-walker.js';
 import { MAX_SEGMENTS, type PacketBatch } from './packet-batch.js';
@@ -66,7 +67,7 @@ export class SplitVirtqueue implements Virtqueue {
     return this.#walkedBefore + this.#walker.walked;
   }
 
-  relocate(table: MemoryTable, addresses: RingAddresses): void {
+  relocate(table: Translator, addresses: RingAddresses): void {
     const ring = new SplitRing(table, addresses, this.size);
     this.#walkedBefore = this.walked;
     this.#ring = ring;
@@ -122,7 +123,8 @@ export class SplitVirtqueue implements Virtqueue {
     const most = Math.min(pending, limit, batch.capacity);
     const segmentRoom = segments.capacity - MAX_SEGMENTS;
     const walkedLimit = this.#walker.walked + DESCRIPTORS_PER_TAKE;
-    let { start, end, window, offset } = this.#walker.stretch;
+    this.#walker.refresh();
+    let { start, end, window, offset } = this.#stretch(direction);
     let shift = start - offset;
     let segment = 0;
     let count = 0;
@@ -156,7 +158,7 @@ export class SplitVirtqueue implements Virtqueue {
       if (!this.#takeCarefully(batch, count, head, minimum, direction)) break;
       count += 1;
       segment = segments.count;
-      ({ start, end, window, offset } = this.#walker.stretch);
+      ({ start, end, window, offset } = this.#stretch(direction));
       shift = start - offset;
       if (segment > segmentRoom || this.#walker.walked > walkedLimit) break;
     }
@@ -165,6 +167,10 @@ export class SplitVirtqueue implements Virtqueue {
     this.truncated = count < most && this.fault === undefined;
     if (count > 0) this.nextAvailable = (next + count) & INDEX_MASK;
     return count;
+  }
+
+  #stretch(direction: number): WindowStretch {
+    return direction === 0 ? this.#walker.readStretch : this.#walker.writeStretch;
   }
 
   /**

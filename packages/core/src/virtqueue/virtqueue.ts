@@ -1,5 +1,5 @@
 import type { VhostError } from '../errors/vhost-error.js';
-import type { MemoryTable } from '../memory/memory-table.js';
+import type { Translator } from '../memory/translator.js';
 import type { PacketBatch } from './packet-batch.js';
 import type { VirtqueueLog } from './virtqueue-log.js';
 
@@ -25,7 +25,7 @@ export interface VirtqueueFactory {
   /**
    * Throws `EFAULT` when the ring does not lie in guest memory, `EINVAL` when it is not aligned (A9).
    */
-  check(table: MemoryTable, addresses: RingAddresses, size: number): void;
+  check(table: Translator, addresses: RingAddresses, size: number): void;
   /**
    * Attaches to the ring: asks the driver for kicks and takes the used index from memory (A11).
    * Throws as `check`.
@@ -33,7 +33,7 @@ export interface VirtqueueFactory {
    * @param log - where writes are logged from the first one on; nowhere when left out
    */
   create(
-    table: MemoryTable,
+    table: Translator,
     addresses: RingAddresses,
     size: number,
     features: RingFeatures,
@@ -117,5 +117,5 @@ export interface Virtqueue {
    * Goes on in another place: memory or ring addresses have changed under the queue (T23).
    * Throws as `VirtqueueFactory.check`; the queue must then not be used any more.
    */
-  relocate(table: MemoryTable, addresses: RingAddresses): void;
+  relocate(table: Translator, addresses: RingAddresses): void;
 }
