@@ -60,7 +60,10 @@ async function countsWhatWasSent(t: Test, hugepages: Memory, pairs = 1): Promise
   t.equal(sum('bytes'), (sent?.transmitted ?? 0) * 64, 'bytes');
   for (const { queue, frames, drops, errors } of transmitted) {
     t.ok(frames > 0, `queue ${queue} sent frames`);
-    t.same(drops, { refused: 0, malformed: 0, disabled: 0, oversized: 0 });
+    t.ok(
+      Object.values(drops).every((count) => count === 0),
+      `drops ${JSON.stringify(drops)}`,
+    );
     t.equal(errors, 0);
   }
 }

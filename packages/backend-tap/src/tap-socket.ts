@@ -3,7 +3,7 @@
  * to a network interface. What the host sends through the interface is read from the device, one
  * frame a `read`; what is written to it, the host receives. With `IFF_TAP` it carries Ethernet
  * frames. Without `IFF_NO_PI` each one has four bytes of "packet information" in front, with
- * `IFF_VNET_HDR` a virtio-net header whose size is set apart (10 or 12 bytes here). *Offloads* say
+ * `IFF_VNET_HDR` a virtio-net header whose size is set apart (10, 12 or 20 bytes here). *Offloads* say
  * which frames may be unfinished (checksum to fill in, large segment to cut up), as the virtio-net
  * header in front of them tells.
  */
@@ -11,6 +11,7 @@ import {
   EventLoopTurns,
   LocalReadiness,
   type MemoryMapping,
+  type NetHeaderLength,
   type PacketBatch,
   type PacketSocket,
   type SocketOffloads,
@@ -79,7 +80,9 @@ export class TapSocket implements PacketSocket {
   readonly readable$: Observable<void>;
   readonly writable$: Observable<void>;
   /** Absent on a tap without a header. Throws what the tap says. */
-  readonly setHeaderLength?: (bytes: 10 | 12) => void;
+  readonly setHeaderLength?: (bytes: NetHeaderLength) => void;
+  /** A tap skips what it does not know of its header. */
+  readonly takesHash = true;
   /** Absent on a tap without a header. Until a driver accepts some, none is on. */
   readonly offloads?: SocketOffloads;
   /** Present on one queue of several: takes it off the interface's list of queues, and back. */
@@ -93,7 +96,7 @@ export class TapSocket implements PacketSocket {
   readonly #failure = new Subject<never>();
   readonly #closing = new AsyncSubject<void>();
   readonly #interfaceOffloads: TapOffloads | undefined;
-  #headerLength: 0 | 10 | 12 = 0;
+  #headerLength: 0 | NetHeaderLength = 0;
   #steered = true;
   #failed = false;
   #closed = false;
@@ -121,7 +124,7 @@ export class TapSocket implements PacketSocket {
     this.writable$ = merge(this.#poll.writable$, this.#failure);
   }
 
-  get headerLength(): 0 | 10 | 12 {
+  get headerLength(): 0 | NetHeaderLength {
     return this.#headerLength;
   }
 
@@ -162,7 +165,7 @@ export class TapSocket implements PacketSocket {
     closeFd(this.#fd);
   }
 
-  #setHeaderLength(bytes: 10 | 12): void {
+  #setHeaderLength(bytes: NetHeaderLength): void {
     setVnetHeaderSize(this.#fd, bytes);
     // An old driver that takes the request and ignores it would shift every frame (T53).
     const actual = vnetHeaderSize(this.#fd);

@@ -42,10 +42,16 @@ export interface PacketSocket {
   readonly headerLength: number;
 
   /**
-   * For sockets that carry the virtio-net header: 10 or 12 bytes of it from now on. Absent on
-   * sockets that take bare frames.
+   * For sockets that carry the virtio-net header: 10 or 12 bytes of it from now on, or 20 where
+   * {@link takesHash} says so. Absent on sockets that take bare frames.
    */
-  setHeaderLength?(bytes: 10 | 12): void;
+  setHeaderLength?(bytes: 10 | 12 | 20): void;
+
+  /**
+   * For sockets that carry the virtio-net header: `true` where it may have the 20 bytes that end in a
+   * hash (HASH_REPORT). The device fills the hash in; the socket need not know what it means.
+   */
+  readonly takesHash?: boolean;
 
   /**
    * Emits while frames can be received. Subscribing starts the poll, unsubscribing stops it; it is

@@ -2,6 +2,7 @@
 export const NET_FEATURE = {
   CSUM: 1n << 0n,
   GUEST_CSUM: 1n << 1n,
+  CTRL_GUEST_OFFLOADS: 1n << 2n,
   MTU: 1n << 3n,
   MAC: 1n << 5n,
   GUEST_TSO4: 1n << 7n,
@@ -15,7 +16,12 @@ export const NET_FEATURE = {
   MRG_RXBUF: 1n << 15n,
   STATUS: 1n << 16n,
   CTRL_VQ: 1n << 17n,
+  CTRL_RX: 1n << 18n,
+  CTRL_VLAN: 1n << 19n,
+  CTRL_RX_EXTRA: 1n << 20n,
+  GUEST_ANNOUNCE: 1n << 21n,
   MQ: 1n << 22n,
+  CTRL_MAC_ADDR: 1n << 23n,
   /**
    * `VHOST_NET_F_VIRTIO_NET_HDR` of the kernel's vhost-net: the device itself strips the header on
    * transmit and supplies one on receive (seed C2). A bit between the device and whoever drives its
@@ -25,4 +31,6 @@ export const NET_FEATURE = {
   GUEST_USO4: 1n << 54n,
   GUEST_USO6: 1n << 55n,
   HOST_USO: 1n << 56n,
+  HASH_REPORT: 1n << 57n,
+  RSS: 1n << 60n,
 } as const;

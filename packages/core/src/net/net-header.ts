@@ -5,16 +5,17 @@ import { NET_FEATURE } from './net-features.js';
 /**
  * The virtio-net header that stands before every frame in guest memory (virtio 1.2, 5.1.6):
  * flags u8, gso_type u8, hdr_len u16, gso_size u16, csum_start u16, csum_offset u16 and, with
- * VERSION_1 or mergeable receive buffers, num_buffers u16.
+ * VERSION_1 or mergeable receive buffers, num_buffers u16; with HASH_REPORT also hash_value u32, hash_report u16, padding u16.
  */
 
-/** Length without, and with, `num_buffers`. */
-export type NetHeaderLength = 10 | 12;
+/** Length without, and with, `num_buffers`; with the hash. */
+export type NetHeaderLength = 10 | 12 | 20;
 
 const NUM_BUFFERS_OFFSET = 10;
 
 /** How long the header is with these features (seed C2). */
 export function netHeaderLength(features: bigint): NetHeaderLength {
+  if ((features & NET_FEATURE.HASH_REPORT) !== 0n) return 20;
   return (features & (FEATURE.VERSION_1 | NET_FEATURE.MRG_RXBUF)) === 0n ? 10 : 12;
 }
 
@@ -41,7 +42,7 @@ export function writeReceiveHeaders(
         // A loop, since `fill` costs a call for each frame: most of what receiving one took.
         for (let at = offset; at < offset + NUM_BUFFERS_OFFSET; at += 1) bytes[at] = 0;
       }
-      if (length === 12) {
+      if (length >= 12) {
         bytes[offset + NUM_BUFFERS_OFFSET] = chains & 0xff;
         bytes[offset + NUM_BUFFERS_OFFSET + 1] = chains >>> 8;
       }

@@ -1,6 +1,6 @@
 /** Why a frame was dropped. Every drop has one of these. */
 export interface DropCounters {
-  /** Transmit: the backend refused the frame for good. */
+  /** Transmit: the backend refused the frame for good. Control: the command was not obeyed. */
   refused: number;
   /**
    * The frame did not fit its virtio-net header, or the header asked for what was not negotiated and
@@ -11,14 +11,21 @@ export interface DropCounters {
   disabled: number;
   /** Receive: no buffer of the guest's was large enough. */
   oversized: number;
+  /** Receive: the driver's filter does not let it in. */
+  filtered: number;
+  /** Receive: steered to a queue that does not run, or where too much waits already (RSS). */
+  overflow: number;
 }
+
+/** What a NIC's queue is for. */
+export type QueueDirection = 'receive' | 'transmit' | 'control';
 
 /** What has happened on one virtqueue since the device was made. Counts only go up. */
 export interface QueueStatistics {
   /** Virtqueue index. */
   readonly queue: number;
-  readonly direction: 'receive' | 'transmit';
-  /** Frames moved, and their bytes without virtio-net headers. */
+  readonly direction: QueueDirection;
+  /** Frames moved, and their bytes without virtio-net headers; on a control queue commands obeyed. */
   frames: number;
   bytes: number;
   drops: DropCounters;
@@ -51,16 +58,13 @@ export type HandlerCounters = Omit<
 >;
 
 /** Counters at zero. */
-export function newHandlerCounters(
-  queue: number,
-  direction: 'receive' | 'transmit',
-): HandlerCounters {
+export function newHandlerCounters(queue: number, direction: QueueDirection): HandlerCounters {
   return {
     queue,
     direction,
     frames: 0,
     bytes: 0,
-    drops: { refused: 0, malformed: 0, disabled: 0, oversized: 0 },
+    drops: { refused: 0, malformed: 0, disabled: 0, oversized: 0, filtered: 0, overflow: 0 },
     shortWrites: 0,
     zeroCopy: 0,
     zeroCopyFailures: 0,

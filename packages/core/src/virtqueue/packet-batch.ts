@@ -148,6 +148,13 @@ export class PacketBatch {
     return 'delivered';
   }
 
+  /** Counts a frame of no bytes in the next free chain, so that the chain is given back as it is. */
+  deliverNothing(): void {
+    this.frameLengths[this.frameCount] = 0;
+    this.frameChains[this.frameCount] = 1;
+    this.frameCount += 1;
+  }
+
   #scatter(frame: DataView, first: number, chains: number): void {
     let skip = this.skip;
     let done = 0;

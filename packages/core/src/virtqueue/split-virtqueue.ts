@@ -3,6 +3,7 @@ import type { WindowStretch } from '../memory/memory-table.js';
 import type { Translator } from '../memory/translator.js';
 import { tooFarAhead, unknownHead, wrongForm } from './chain-faults.js';
 import { ChainWalker } from './chain-walker.js';
+import { splitExchange } from './exchange.js';
 import { MAX_SEGMENTS, type PacketBatch } from './packet-batch.js';
 import {
   AVAILABLE_NO_INTERRUPT,
@@ -207,6 +208,30 @@ export class SplitVirtqueue implements Virtqueue {
     }
     segments.count = before;
     return false;
+  }
+
+  takeExchange(request: PacketBatch, answer: PacketBatch): number {
+    const ring = this.#ring;
+    request.reset(ring.windows, 0);
+    answer.reset(ring.windows, 0);
+    this.fault = undefined;
+    const pending = (ring.loadAvailableIndex() - this.nextAvailable) & INDEX_MASK;
+    if (pending === 0) return 0;
+    if (pending > this.size) {
+      this.fault = tooFarAhead(pending, this.size);
+      return 0;
+    }
+    const entry = ring.availableFlags + 2 + (this.nextAvailable & this.#mask);
+    const head = ring.available[entry] as number;
+    const walker = this.#walker;
+    this.fault =
+      head >= this.size
+        ? unknownHead(head, this.size)
+        : walker.walk(head, request.segments, MAX_SEGMENTS);
+    if (this.fault !== undefined) return 0;
+    this.nextAvailable = (this.nextAvailable + 1) & INDEX_MASK;
+    splitExchange(request, answer, head, walker.readableBytes);
+    return 1;
   }
 
   putBack(chains: number): void {

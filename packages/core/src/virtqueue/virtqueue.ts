@@ -78,6 +78,13 @@ export interface Virtqueue {
    * descriptor, or too short for the header, is a fault and stays.
    */
   takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number;
+  /**
+   * Takes one chain with a request to read and, after it, room for an answer (a control queue; virtio
+   * 1.2, 5.1.6.5): the readable part becomes the only chain of `request`, the writable part that of
+   * `answer`; either may be empty. Complete it with `completeWritable(answer)`.
+   * @returns 1, or 0 with `fault` set or not
+   */
+  takeExchange(request: PacketBatch, answer: PacketBatch): number;
   /** Returns the last `chains` taken (seed B4). */
   putBack(chains: number): void;
 

@@ -13,6 +13,8 @@ const IPV4_LENGTH = 20;
 export const IPV6_LENGTH = 40;
 /** Hop-by-hop and destination options: extensions that stand before a transport header and leave addresses alone. */
 const IPV6_OPTIONS: readonly number[] = [0, 60];
+/** Besides these, the routing header, behind which the destination is another one. */
+export const IPV6_EXTENSIONS: readonly number[] = [...IPV6_OPTIONS, 43];
 const MAX_EXTENSIONS = 8;
 
 /** Where a frame's headers lie, in bytes from the view's beginning. One object, used again and again. */
@@ -26,6 +28,11 @@ export class PacketHeaders {
   protocol = 0;
   /** The byte that holds `protocol`: in the IP header, or in the last extension. */
   protocolAt = 0;
+  /** Why `find` said no to an IPv4 packet that is whole but for this. */
+  fragment = false;
+
+  /** @param extensions - IPv6 extension headers to look behind, by number */
+  constructor(private readonly extensions = IPV6_OPTIONS) {}
 
   /**
    * Reads the frame at `at … end - 1`. False when it is no whole IP packet, or a fragment, or has
@@ -33,6 +40,7 @@ export class PacketHeaders {
    */
   find(view: DataView, at: number, end: number): boolean {
     let type = at + ETHERTYPE_AT;
+    this.fragment = false;
     for (let tags = 0; type + 2 <= end; tags += 1) {
       const etherType = view.getUint16(type);
       this.ip = type + 2;
@@ -58,9 +66,10 @@ export class PacketHeaders {
     if (ip + IPV4_LENGTH > end) return false;
     const first = view.getUint8(ip);
     const length = (first & 0x0f) * 4;
-    const fragment = (view.getUint16(ip + 6) & 0x3fff) !== 0;
-    if (first >> 4 !== 4 || length < IPV4_LENGTH || ip + length > end || fragment) return false;
+    if (first >> 4 !== 4 || length < IPV4_LENGTH || ip + length > end) return false;
     this.version = 4;
+    this.fragment = (view.getUint16(ip + 6) & 0x3fff) !== 0;
+    if (this.fragment) return false;
     this.transport = ip + length;
     this.protocolAt = ip + 9;
     this.protocol = view.getUint8(this.protocolAt);
@@ -74,7 +83,7 @@ export class PacketHeaders {
     this.transport = ip + IPV6_LENGTH;
     this.protocolAt = ip + 6;
     this.protocol = view.getUint8(this.protocolAt);
-    for (let extensions = 0; IPV6_OPTIONS.includes(this.protocol); extensions += 1) {
+    for (let extensions = 0; this.extensions.includes(this.protocol); extensions += 1) {
       if (extensions === MAX_EXTENSIONS || this.transport + 8 > end) return false;
       const length = (view.getUint8(this.transport + 1) + 1) * 8;
       this.protocolAt = this.transport;

@@ -14,8 +14,14 @@ export class StagingMemory {
   readonly #windows: WindowTable;
   readonly #batch = new PacketBatch(CHAINS, CHAINS);
 
-  /** @param socket - whose frames; it may know memory that its native code reaches */
-  constructor(socket: PacketSocket) {
+  /**
+   * @param socket - whose frames; it may know memory that its native code reaches
+   * @param headroom - bytes to leave free before each frame
+   */
+  constructor(
+    socket: PacketSocket,
+    private readonly headroom = 0,
+  ) {
     const bytes = CHAINS * CHAIN_BYTES;
     this.#memory = socket.allocate?.(bytes) ?? new ArrayBufferMapping(new ArrayBuffer(bytes));
     this.#windows = new WindowTable(windowsOf(this.#memory, WINDOW_STRIDE));
@@ -27,9 +33,10 @@ export class StagingMemory {
     batch.reset(this.#windows, 0);
     batch.largest = true;
     for (let chain = 0; chain < CHAINS; chain += 1) {
-      batch.lengths[chain] = CHAIN_BYTES;
+      const room = CHAIN_BYTES - this.headroom;
+      batch.lengths[chain] = room;
       batch.firstSegment[chain] = chain;
-      batch.segments.push(0, chain * CHAIN_BYTES, CHAIN_BYTES);
+      batch.segments.push(0, chain * CHAIN_BYTES + this.headroom, room);
     }
     batch.firstSegment[CHAINS] = CHAINS;
     batch.count = CHAINS;

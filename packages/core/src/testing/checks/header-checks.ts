@@ -3,12 +3,13 @@ import { type Check, withPeer } from './check.js';
 
 export const HEADER_CHECKS: readonly Check[] = [
   {
-    name: 'headerLength is 0, 10 or 12, and setHeaderLength changes it for frames both ways',
+    name: 'headerLength is 0, 10, 12 or 20, and setHeaderLength changes it for frames both ways',
     async run(exchange) {
       const { backend } = exchange;
-      expect([0, 10, 12].includes(backend.headerLength), `it is ${backend.headerLength}`);
+      expect([0, 10, 12, 20].includes(backend.headerLength), `it is ${backend.headerLength}`);
       if (backend.setHeaderLength === undefined) return;
-      for (const bytes of [10, 12, 10] as const) {
+      const hash = backend.takesHash === true ? ([20] as const) : [];
+      for (const bytes of [10, 12, ...hash, 10] as const) {
         backend.setHeaderLength(bytes);
         expect(backend.headerLength === bytes, `it is ${backend.headerLength}, set to ${bytes}`);
         if (!withPeer(exchange.options)) continue;
