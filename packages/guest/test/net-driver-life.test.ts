@@ -109,7 +109,7 @@ t.test('T41 room that appears while the driver asks for a call is not missed', a
   );
   driver.start();
   const useAll = () => {
-    while (device.waiting > 0) device.complete(device.take().head, 0);
+    while (device.waiting) device.complete(device.take(), 0);
   };
   const frame = new Uint8Array(60);
   const rooms: number[] = [];

@@ -185,7 +185,7 @@ t.test('frames over several receive buffers are put together again', async (t) =
       arena.write(address, new Uint8Array(length).fill(index + 1));
       if (index === 0)
         arena.write(address, Uint8Array.of(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, buffers, 0));
-      device.complete(chain.head, length);
+      device.complete(chain, length);
     }
     links.receive.call.signal();
     await turn(3);
@@ -211,7 +211,7 @@ t.test('frames over several receive buffers are put together again', async (t) =
   driver.errors$.subscribe((error) => {
     fault = error;
   });
-  device.complete(9, 1);
+  device.complete({ id: 9, descriptors: 1, buffers: [] }, 1);
   links.receive.call.signal();
   await turn(3);
   t.match(fault, { code: 'EPROTO' }, 'a used entry that cannot be ends the queue');

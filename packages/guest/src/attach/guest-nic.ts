@@ -7,10 +7,9 @@ import {
   type VringAddresses,
 } from '@rxvhost/core';
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
-import { NetFeature } from '../net/net-features.js';
 import { VirtioNetDriver, type VirtioNetDriverOptions } from '../net/virtio-net-driver.js';
 import type { DriverQueue, QueueAddresses } from '../queue/driver-queue.js';
-import { SplitDriverQueue } from '../queue/split-driver-queue.js';
+import { makeDriverQueue } from '../queue/make-driver-queue.js';
 
 /** One virtqueue of a guest with all that a front-end has to tell the device about it. */
 export interface GuestRing<Event extends EventPort = EventPort> {
@@ -23,10 +22,10 @@ export interface GuestRing<Event extends EventPort = EventPort> {
   readonly call: Event;
 }
 
-/** How a {@link GuestNic} is made. */
+/** How a {@link GuestNic} is made; RING_PACKED and IN_ORDER in `features` choose the rings. */
 export interface GuestNicOptions<Event extends EventPort = EventPort>
   extends VirtioNetDriverOptions {
-  /** Entries in each ring, a power of two; 256 by default. */
+  /** Entries in each ring, a power of two unless it is packed; 256 by default. */
   readonly queueSize?: number;
   /** Queue pairs; 1 by default. */
   readonly pairs?: number;
@@ -104,11 +103,8 @@ function makeRing<Event extends EventPort>(
   options: GuestNicOptions<Event>,
 ): GuestRing<Event> {
   const { features, makeEvent } = options;
-  const indirect = (features & NetFeature.INDIRECT_DESC) !== 0n;
-  const queue = new SplitDriverQueue(arena, options.queueSize ?? 256, {
-    eventIndex: (features & NetFeature.EVENT_IDX) !== 0n,
-    indirectEntries: indirect ? (options.indirectEntries ?? 8) : 0,
-  });
+  const size = options.queueSize ?? 256;
+  const queue = makeDriverQueue(arena, size, features, options.indirectEntries);
   return {
     index,
     queue,
@@ -148,7 +144,7 @@ export function plugIn(device: VirtioDevice, nic: GuestNic): void {
   device.setMemoryRegions(lendRegions(nic.arena));
   for (const { index, queue, addresses, kick, call } of nic.rings) {
     device.setVringSize(index, queue.size);
-    device.setVringBase(index, 0);
+    device.setVringBase(index, queue.initialBase);
     device.setVringAddresses(index, addresses);
     device.setVringKick(index, kick);
     device.setVringCall(index, call);

@@ -1,10 +1,7 @@
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
+import { DESCRIPTOR_BYTES, DESCRIPTOR_INDIRECT } from '../queue/descriptor-array.js';
 import type { QueueAddresses } from '../queue/driver-queue.js';
-import {
-  allocateSplitAreas,
-  DESCRIPTOR_BYTES,
-  DESCRIPTOR_INDIRECT,
-} from '../queue/split-layout.js';
+import { allocateSplitAreas } from '../queue/split/split-layout.js';
 
 /** A descriptor as it stands in memory: any bits at all. */
 export interface HostileDescriptor {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { DESCRIPTOR_NEXT, DESCRIPTOR_WRITE } from '../queue/split-layout.js';
+import { DESCRIPTOR_NEXT, DESCRIPTOR_WRITE } from '../queue/descriptor-array.js';
 import type { HostileDescriptor } from './hostile-queue.js';
 import {
   HOSTILE_TABLE_ENTRIES,

@@ -1,4 +1,4 @@
-import { DESCRIPTOR_BYTES } from '../queue/split-layout.js';
+import { DESCRIPTOR_BYTES } from '../queue/descriptor-array.js';
 import { type HostileDescriptor, type HostileQueue, writeDescriptor } from './hostile-queue.js';
 
 /** Descriptors in each indirect table area of {@link HostileMemory}. */

@@ -17,6 +17,8 @@ export const NetFeature = {
   INDIRECT_DESC: 1n << 28n,
   EVENT_IDX: 1n << 29n,
   VERSION_1: 1n << 32n,
+  RING_PACKED: 1n << 34n,
+  IN_ORDER: 1n << 35n,
   GUEST_USO4: 1n << 54n,
   GUEST_USO6: 1n << 55n,
   HOST_USO: 1n << 56n,
@@ -29,6 +31,9 @@ export const DRIVER_FEATURES =
   NetFeature.INDIRECT_DESC |
   NetFeature.EVENT_IDX |
   NetFeature.VERSION_1;
+
+/** Ring layouts that a front-end may accept besides: the driver's queues follow them. */
+export const DRIVER_RINGS = NetFeature.RING_PACKED | NetFeature.IN_ORDER;
 
 /**
  * Offloads that a front-end may accept besides: the driver passes on the headers that it is given and

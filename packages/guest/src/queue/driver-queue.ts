@@ -7,10 +7,22 @@ export const NO_CHAIN = -1;
 /** Where a queue's three areas lie, as guest-physical addresses. */
 export interface QueueAddresses {
   readonly descriptorTable: number;
-  /** The driver's area: the available ring of a split queue. */
+  /** The driver's area: the available ring of a split queue, the event suppression of a packed one. */
   readonly availableRing: number;
-  /** The device's area: the used ring of a split queue. */
+  /** The device's area: the used ring of a split queue, the event suppression of a packed one. */
   readonly usedRing: number;
+}
+
+/** How a driver queue of either layout is made. */
+export interface DriverQueueOptions {
+  /** EVENT_IDX was negotiated. */
+  readonly eventIndex?: boolean;
+  /** IN_ORDER was negotiated: chains come back in the order in which they were added. */
+  readonly inOrder?: boolean;
+  /** Descriptors in each chain's indirect table; 0, the default, for none (INDIRECT_DESC not negotiated). */
+  readonly indirectEntries?: number;
+  /** Where the ring lies; allocated from the arena by default. */
+  readonly addresses?: QueueAddresses;
 }
 
 /**
@@ -30,8 +42,10 @@ export interface QueueAddresses {
 export interface DriverQueue {
   /** Entries in the ring. */
   readonly size: number;
-  /** Guest-physical addresses of the ring's areas. */
+  /** Guest-physical addresses of the ring's areas. The descriptors of a packed queue are its ring. */
   readonly addresses: QueueAddresses;
+  /** What a front-end sets as the base of the empty ring (SET_VRING_BASE). */
+  readonly initialBase: number;
   /** Descriptors that no chain holds. */
   readonly freeDescriptors: number;
   /** Chains added and not yet taken back. */

@@ -1,23 +1,10 @@
-/**
- * The device's side of a split queue, written from virtio 1.2, 2.7 for these tests alone: slow, plain,
- * and without a line of `@rxvhost/core`, so that driver and device are not wrong in the same way.
- */
 import type { DriverQueue, GuestMemoryArena } from '../../src/index.js';
-
-export interface ModelBuffer {
-  readonly address: number;
-  readonly length: number;
-  readonly writable: boolean;
-}
-
-export interface ModelChain {
-  readonly head: number;
-  readonly buffers: readonly ModelBuffer[];
-}
+import type { ModelBuffer, ModelChain, ModelDevice } from './model-device.js';
 
 const u16 = (value: number) => value & 0xffff;
 
-export class ModelSplitDevice {
+/** {@link ModelDevice} of virtio 1.2, 2.7. */
+export class ModelSplitDevice implements ModelDevice {
   #taken = 0;
   #used = 0;
   #calledAt = 0;
@@ -37,9 +24,8 @@ export class ModelSplitDevice {
     return this.queue.addresses.usedRing;
   }
 
-  /** Chains that the driver has published and the device has not taken. */
-  get waiting(): number {
-    return u16(this.arena.readUint16(this.#available + 2) - this.#taken);
+  get waiting(): boolean {
+    return u16(this.arena.readUint16(this.#available + 2) - this.#taken) > 0;
   }
 
   take(): ModelChain {
@@ -47,21 +33,23 @@ export class ModelSplitDevice {
     const head = this.arena.readUint16(this.#available + 4 + 2 * slot);
     this.#taken = u16(this.#taken + 1);
     const buffers: ModelBuffer[] = [];
-    this.#walk(this.queue.addresses.descriptorTable, head, buffers, true);
-    return { head, buffers };
+    const descriptors = this.#walk(this.queue.addresses.descriptorTable, head, buffers, true);
+    return { id: head, descriptors, buffers };
   }
 
-  /** Publishes one used entry. True when the driver must be called. */
-  complete(head: number, written: number): boolean {
+  complete(chain: ModelChain, written: number): boolean {
+    return this.completeBatch([chain], written);
+  }
+
+  completeBatch(chains: readonly ModelChain[], written: number): boolean {
     const entry = this.#usedRing + 4 + 8 * (this.#used % this.queue.size);
-    this.arena.writeUint32(entry, head);
+    this.arena.writeUint32(entry, chains.at(-1)?.id ?? 0);
     this.arena.writeUint32(entry + 4, written);
-    this.#used = u16(this.#used + 1);
+    this.#used = u16(this.#used + chains.length);
     this.arena.writeUint16(this.#usedRing + 2, this.#used);
     return this.#mustCall();
   }
 
-  /** Asks to be kicked for the next chain that becomes available, or for none. */
   wantKicks(wanted: boolean): void {
     if (!this.eventIndex) {
       this.arena.writeUint16(this.#usedRing, wanted ? 0 : 1);
@@ -82,8 +70,10 @@ export class ModelSplitDevice {
     return call;
   }
 
-  #walk(table: number, first: number, buffers: ModelBuffer[], direct: boolean): void {
+  #walk(table: number, first: number, buffers: ModelBuffer[], direct: boolean): number {
+    let walked = 0;
     for (let index = first; ; ) {
+      walked += 1;
       const at = table + 16 * index;
       const address = Number(this.arena.readUint64(at));
       const length = this.arena.readUint32(at + 8);
@@ -91,10 +81,10 @@ export class ModelSplitDevice {
       if ((flags & 4) !== 0) {
         if (!direct || (flags & 1) !== 0 || length % 16 !== 0) throw new Error('bad indirect');
         this.#walk(address, 0, buffers, false);
-        return;
+        return walked;
       }
       buffers.push({ address, length, writable: (flags & 2) !== 0 });
-      if ((flags & 1) === 0) return;
+      if ((flags & 1) === 0) return walked;
       index = this.arena.readUint16(at + 14);
     }
   }

@@ -17,61 +17,58 @@
  * look at the ring once more behind a full barrier, for what came just before is not notified.
  */
 import { VhostError } from '@rxvhost/core';
-import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
-import type { BufferList } from './buffer-list.js';
-import { type DriverQueue, NO_CHAIN, type QueueAddresses } from './driver-queue.js';
+import type { GuestMemoryArena } from '../../memory/guest-memory-arena.js';
+import type { BufferList } from '../buffer-list.js';
 import {
-  AVAILABLE_NO_INTERRUPT,
-  allocateSplitAreas,
+  bufferFlags,
   DESCRIPTOR_BYTES,
   DESCRIPTOR_INDIRECT,
   DESCRIPTOR_NEXT,
-  DESCRIPTOR_WRITE,
+  DescriptorArray,
+  writableBytes,
+} from '../descriptor-array.js';
+import {
+  type DriverQueue,
+  type DriverQueueOptions,
+  NO_CHAIN,
+  type QueueAddresses,
+} from '../driver-queue.js';
+import { OutstandingChains } from '../outstanding-chains.js';
+import {
+  AVAILABLE_NO_INTERRUPT,
+  allocateSplitAreas,
   MAX_SPLIT_QUEUE_SIZE,
   splitAreaSizes,
   USED_NO_NOTIFY,
 } from './split-layout.js';
 
-/** How a {@link SplitDriverQueue} is made. */
-export interface SplitDriverQueueOptions {
-  /** EVENT_IDX was negotiated. */
-  readonly eventIndex?: boolean;
-  /** Descriptors in each chain's indirect table; 0, the default, for none (INDIRECT_DESC not negotiated). */
-  readonly indirectEntries?: number;
-  /** Where the ring lies; allocated from the arena by default. */
-  readonly addresses?: QueueAddresses;
-}
-
 const INDEX_MASK = 0xffff;
-const WORD = 2 ** 32;
 
 /** {@link DriverQueue} over the split layout. */
 export class SplitDriverQueue implements DriverQueue {
+  readonly initialBase = 0;
   readonly addresses: QueueAddresses;
   readonly #eventIndex: boolean;
   readonly #indirectEntries: number;
-  readonly #indirectTables: number;
 
-  /** The areas as the widths in which they are written; index 0 is the area's first byte. */
-  readonly #descriptorWords: Uint32Array;
-  readonly #descriptorHalves: Uint16Array;
-  readonly #tableWords: Uint32Array;
-  readonly #tableHalves: Uint16Array;
+  readonly #descriptors: DescriptorArray;
+  readonly #tables: DescriptorArray;
+  /** The rings as the widths in which they are written; index 0 is the area's first byte. */
   readonly #available: Uint16Array;
   readonly #used: Uint16Array;
   readonly #usedWords: Uint32Array;
 
   /** Links free descriptors, and those of a chain. The device's copy is never read back. */
   readonly #next: Uint16Array;
-  /** Descriptors in the chain that begins here; 0 when none does. */
-  readonly #chainLength: Uint16Array;
+  readonly #chains: OutstandingChains;
   #firstFree = 0;
-  #freeDescriptors = 0;
-  #outstanding = 0;
   #availableIndex = 0;
   #published = 0;
   #usedIndex = 0;
   #usedSeen = 0;
+  /** In order: chains of the batch that one used entry stands for, and not yet given back. */
+  #batch = 0;
+  #batchLength = 0;
   #usedLength = 0;
   #fault: VhostError | undefined;
 
@@ -82,7 +79,7 @@ export class SplitDriverQueue implements DriverQueue {
   constructor(
     arena: GuestMemoryArena,
     readonly size: number,
-    options: SplitDriverQueueOptions = {},
+    options: DriverQueueOptions = {},
   ) {
     if (size < 1 || size > MAX_SPLIT_QUEUE_SIZE || (size & (size - 1)) !== 0) {
       throw new VhostError('EINVAL', `split queue: size ${size} is no power of two up to 32768`);
@@ -91,31 +88,26 @@ export class SplitDriverQueue implements DriverQueue {
     this.#indirectEntries = options.indirectEntries ?? 0;
     this.addresses = options.addresses ?? allocateSplitAreas(arena, size);
     const bytes = splitAreaSizes(size);
-    const table = arena.window(this.addresses.descriptorTable, bytes.descriptorTable);
-    this.#descriptorWords = new Uint32Array(table.buffer, table.offset, size * 4);
-    this.#descriptorHalves = new Uint16Array(table.buffer, table.offset, size * 8);
+    this.#descriptors = new DescriptorArray(arena, this.addresses.descriptorTable, size);
     const available = arena.window(this.addresses.availableRing, bytes.availableRing);
     this.#available = new Uint16Array(available.buffer, available.offset, size + 3);
     const used = arena.window(this.addresses.usedRing, bytes.usedRing);
     this.#used = new Uint16Array(used.buffer, used.offset, size * 4 + 3);
     this.#usedWords = new Uint32Array(used.buffer, used.offset, size * 2 + 1);
-    const tables = size * this.#indirectEntries;
-    this.#indirectTables = tables === 0 ? 0 : arena.allocate(tables * DESCRIPTOR_BYTES);
-    const indirect =
-      tables === 0 ? table : arena.window(this.#indirectTables, tables * DESCRIPTOR_BYTES);
-    this.#tableWords = new Uint32Array(indirect.buffer, indirect.offset, tables * 4);
-    this.#tableHalves = new Uint16Array(indirect.buffer, indirect.offset, tables * 8);
+    const entries = size * this.#indirectEntries;
+    const tables = entries === 0 ? 0 : arena.allocate(entries * DESCRIPTOR_BYTES);
+    this.#tables = new DescriptorArray(arena, tables, entries);
     this.#next = new Uint16Array(size);
-    this.#chainLength = new Uint16Array(size);
+    this.#chains = new OutstandingChains(size, options.inOrder ?? false);
     this.reset();
   }
 
   get freeDescriptors(): number {
-    return this.#freeDescriptors;
+    return this.#chains.freeDescriptors;
   }
 
   get outstanding(): number {
-    return this.#outstanding;
+    return this.#chains.count;
   }
 
   get usedLength(): number {
@@ -133,14 +125,12 @@ export class SplitDriverQueue implements DriverQueue {
       throw new VhostError('EINVAL', `split queue: a chain of ${count} buffers, 1 to ${limit} fit`);
     }
     const needed = indirect ? 1 : count;
-    if (needed > this.#freeDescriptors) return NO_CHAIN;
+    if (needed > this.#chains.freeDescriptors) return NO_CHAIN;
     const head = this.#firstFree;
     this.#firstFree = indirect
       ? this.#writeIndirect(head, buffers)
       : this.#writeDirect(head, buffers);
-    this.#freeDescriptors -= needed;
-    this.#chainLength[head] = needed;
-    this.#outstanding += 1;
+    this.#chains.add(head, needed, writableBytes(buffers));
     this.#available[2 + (this.#availableIndex & (this.size - 1))] = head;
     this.#availableIndex = (this.#availableIndex + 1) & INDEX_MASK;
     return head;
@@ -160,14 +150,21 @@ export class SplitDriverQueue implements DriverQueue {
   }
 
   takeUsed(): number {
+    if (this.#batch > 0) return this.#takeBatched();
     if (this.#usedIndex === this.#usedSeen && !this.#lookForUsed()) return NO_CHAIN;
     const entry = 1 + 2 * (this.#usedIndex & (this.size - 1));
     const id = this.#usedWords[entry] as number;
-    const length = id < this.size ? (this.#chainLength[id] as number) : 0;
-    if (length === 0) return this.#fail(`used entry names ${id}, which is no outstanding chain`);
+    if (this.#chains.descriptorsOf(id) === 0) {
+      return this.#fail(`used entry names ${id}, which is no outstanding chain`);
+    }
     this.#usedLength = this.#usedWords[entry + 1] as number;
+    if (this.#chains.inOrder) {
+      this.#batch = this.#chains.through(id);
+      this.#batchLength = this.#usedLength;
+      return this.#takeBatched();
+    }
     this.#usedIndex = (this.#usedIndex + 1) & INDEX_MASK;
-    this.#free(id, length);
+    this.#free(id);
     return id;
   }
 
@@ -191,31 +188,29 @@ export class SplitDriverQueue implements DriverQueue {
   }
 
   reset(): void {
-    this.#descriptorWords.fill(0);
+    this.#descriptors.words.fill(0);
     this.#available.fill(0);
     this.#used.fill(0);
-    for (let index = 0; index < this.size; index += 1) this.#next[index] = index + 1;
-    this.#chainLength.fill(0);
+    for (let index = 0; index < this.size; index += 1) {
+      this.#next[index] = index + 1 === this.size ? 0 : index + 1;
+    }
+    this.#chains.clear();
     this.#firstFree = 0;
-    this.#freeDescriptors = this.size;
-    this.#outstanding = 0;
     this.#availableIndex = 0;
     this.#published = 0;
     this.#usedIndex = 0;
     this.#usedSeen = 0;
+    this.#batch = 0;
     this.#usedLength = 0;
     this.#fault = undefined;
   }
 
   /** Writes the chain into ring descriptors; returns the first one that is free after it. */
   #writeDirect(head: number, buffers: BufferList): number {
-    const { count, readable } = buffers;
     let at = head;
-    for (let index = 0; index < count; index += 1) {
+    for (let index = 0; index < buffers.count; index += 1) {
       const next = this.#next[at] as number;
-      const flags =
-        (index < readable ? 0 : DESCRIPTOR_WRITE) | (index + 1 < count ? DESCRIPTOR_NEXT : 0);
-      writeBuffer(this.#descriptorWords, this.#descriptorHalves, at, buffers, index, flags, next);
+      writeBuffer(this.#descriptors, at, buffers, index, next);
       at = next;
     }
     return at;
@@ -223,20 +218,14 @@ export class SplitDriverQueue implements DriverQueue {
 
   /** Writes the chain into the head's table and the one descriptor that refers to it. */
   #writeIndirect(head: number, buffers: BufferList): number {
-    const { count, readable } = buffers;
     const first = head * this.#indirectEntries;
-    for (let index = 0; index < count; index += 1) {
-      const more = index + 1 < count;
-      const flags = (index < readable ? 0 : DESCRIPTOR_WRITE) | (more ? DESCRIPTOR_NEXT : 0);
-      const next = more ? index + 1 : 0;
-      writeBuffer(this.#tableWords, this.#tableHalves, first + index, buffers, index, flags, next);
+    for (let index = 0; index < buffers.count; index += 1) {
+      writeBuffer(this.#tables, first + index, buffers, index, index + 1);
     }
-    const address = this.#indirectTables + first * DESCRIPTOR_BYTES;
-    this.#descriptorWords[head * 4] = address;
-    this.#descriptorWords[head * 4 + 1] = address / WORD;
-    this.#descriptorWords[head * 4 + 2] = count * DESCRIPTOR_BYTES;
-    this.#descriptorHalves[head * 8 + 6] = DESCRIPTOR_INDIRECT;
-    this.#descriptorHalves[head * 8 + 7] = 0;
+    const bytes = buffers.count * DESCRIPTOR_BYTES;
+    this.#descriptors.setBuffer(head, this.#tables.addressOf(first), bytes);
+    this.#descriptors.halves[head * 8 + 6] = DESCRIPTOR_INDIRECT;
+    this.#descriptors.halves[head * 8 + 7] = 0;
     return this.#next[head] as number;
   }
 
@@ -245,44 +234,57 @@ export class SplitDriverQueue implements DriverQueue {
     const seen = Atomics.load(this.#used, 1);
     const news = (seen - this.#usedIndex) & INDEX_MASK;
     if (news === 0) return false;
-    if (news > this.#outstanding) {
-      this.#fail(`used index moved by ${news} with ${this.#outstanding} chains outstanding`);
+    if (news > this.#chains.count) {
+      this.#fail(`used index moved by ${news} with ${this.#chains.count} chains outstanding`);
       return false;
     }
     this.#usedSeen = seen;
     return true;
   }
 
-  #free(head: number, length: number): void {
+  /**
+   * In order: gives back the oldest chain. One used entry may stand for a batch, and names its last
+   * chain; the others have been used whole (virtio 1.2, 2.7.7.1).
+   */
+  #takeBatched(): number {
+    const id = this.#chains.oldest;
+    if (this.#batch > ((this.#usedSeen - this.#usedIndex) & INDEX_MASK)) {
+      return this.#fail(`used entry for ${this.#batch} chains, more than the used index covers`);
+    }
+    this.#batch -= 1;
+    this.#usedLength = this.#batch === 0 ? this.#batchLength : this.#chains.oldestWritable;
+    this.#usedIndex = (this.#usedIndex + 1) & INDEX_MASK;
+    this.#free(id);
+    return id;
+  }
+
+  /** In order the descriptors stay linked in the order of the ring, as they are then used again. */
+  #free(head: number): void {
+    const length = this.#chains.remove(head);
+    if (this.#chains.inOrder) return;
     let last = head;
     for (let index = 1; index < length; index += 1) last = this.#next[last] as number;
     this.#next[last] = this.#firstFree;
     this.#firstFree = head;
-    this.#chainLength[head] = 0;
-    this.#freeDescriptors += length;
-    this.#outstanding -= 1;
   }
 
   #fail(what: string): number {
     this.#fault = new VhostError('EPROTO', `split queue: ${what}`);
     this.#usedSeen = this.#usedIndex;
+    this.#batch = 0;
     return NO_CHAIN;
   }
 }
 
 function writeBuffer(
-  words: Uint32Array,
-  halves: Uint16Array,
+  descriptors: DescriptorArray,
   at: number,
   buffers: BufferList,
   index: number,
-  flags: number,
   next: number,
 ): void {
-  const address = buffers.addresses[index] as number;
-  words[at * 4] = address;
-  words[at * 4 + 1] = address / WORD;
-  words[at * 4 + 2] = buffers.lengths[index] as number;
-  halves[at * 8 + 6] = flags;
-  halves[at * 8 + 7] = (flags & DESCRIPTOR_NEXT) === 0 ? 0 : next;
+  const flags = bufferFlags(buffers, index);
+  descriptors.setBuffer(at, buffers.addresses[index] as number, buffers.lengths[index] as number);
+  descriptors.halves[at * 8 + 6] = flags;
+  descriptors.halves[at * 8 + 7] = (flags & DESCRIPTOR_NEXT) === 0 ? 0 : next;
 }

@@ -1,15 +1,10 @@
-import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
-import type { QueueAddresses } from './driver-queue.js';
+import type { GuestMemoryArena } from '../../memory/guest-memory-arena.js';
+import { DESCRIPTOR_BYTES } from '../descriptor-array.js';
+import type { QueueAddresses } from '../driver-queue.js';
 
 /** The largest split queue (virtio 1.2, 2.7). */
 export const MAX_SPLIT_QUEUE_SIZE = 32768;
 
-/** Descriptor: `addr` u64 at 0, `len` u32 at 8, `flags` u16 at 12, `next` u16 at 14. */
-export const DESCRIPTOR_BYTES = 16;
-/** Descriptor flags. */
-export const DESCRIPTOR_NEXT = 1;
-export const DESCRIPTOR_WRITE = 2;
-export const DESCRIPTOR_INDIRECT = 4;
 /** Flag of the available ring: the driver wants no calls. */
 export const AVAILABLE_NO_INTERRUPT = 1;
 /** Flag of the used ring: the device wants no kicks. */
