@@ -30,6 +30,7 @@ export * from './events/event-port.js';
 export * from './events/local-event.js';
 export * from './events/turn-scheduler.js';
 export * from './memory/device-addresses.js';
+export * from './memory/copy-bytes.js';
 export * from './memory/dirty-log.js';
 export * from './memory/guest-memory.js';
 export * from './memory/iotlb.js';
