@@ -6,7 +6,7 @@ import type { EventPortFactory } from '../events/event-port.js';
 import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import { VhostNet, type VhostNetOptions } from '../net/vhost-net.js';
-import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue-factory.js';
+import { SPLIT_VIRTQUEUES } from '../virtqueue/split/split-virtqueues.js';
 import type { VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import {
   BACKEND,

@@ -7,7 +7,7 @@ import type { DirtyLog } from '../memory/dirty-log.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
 import { DEFAULT_REGIONS, UserMemory } from '../memory/user-memory.js';
-import { SPLIT_VIRTQUEUES } from '../virtqueue/split-virtqueue-factory.js';
+import { SPLIT_VIRTQUEUES } from '../virtqueue/split/split-virtqueues.js';
 import type { RingFeatures } from '../virtqueue/virtqueue.js';
 import { DeviceLog } from './device-log.js';
 import { FEATURE } from './features.js';

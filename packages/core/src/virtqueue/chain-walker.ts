@@ -9,8 +9,8 @@ import {
   DESCRIPTOR_SIZE,
   DESCRIPTOR_WRITE,
   MAX_INDIRECT_ENTRIES,
-} from './split-layout.js';
-import type { SplitRing } from './split-ring.js';
+} from './descriptor.js';
+import type { SplitRing } from './split/split-ring.js';
 
 /** What an indirect table may be cut into by the regions under it. */
 const MAX_TABLE_PIECES = 256;

@@ -1,5 +1,5 @@
 import type { DirtyLog } from '../memory/dirty-log.js';
-import { usedRingBytes } from './split-layout.js';
+import { usedRingBytes } from './split/split-layout.js';
 
 /** Where a virtqueue notes what it writes to guest memory (seed B8). */
 export interface VirtqueueLog {

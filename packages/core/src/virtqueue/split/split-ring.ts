@@ -1,9 +1,9 @@
-import { VhostError } from '../errors/vhost-error.js';
-import type { WindowRange } from '../memory/memory-table.js';
-import { type Translator, unreachable } from '../memory/translator.js';
-import type { WindowTable } from '../memory/window-table.js';
+import { VhostError } from '../../errors/vhost-error.js';
+import type { WindowRange } from '../../memory/memory-table.js';
+import { type Translator, unreachable } from '../../memory/translator.js';
+import type { WindowTable } from '../../memory/window-table.js';
+import type { RingAddresses } from '../virtqueue.js';
 import { availableRingBytes, descriptorTableBytes, usedRingBytes } from './split-layout.js';
-import type { RingAddresses } from './virtqueue.js';
 
 /**
  * A split ring's three areas, found in memory: typed arrays over whole windows, and where in them

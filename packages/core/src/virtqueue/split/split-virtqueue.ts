@@ -1,20 +1,15 @@
-import type { VhostError } from '../errors/vhost-error.js';
-import type { WindowStretch } from '../memory/memory-table.js';
-import type { Translator } from '../memory/translator.js';
-import { tooFarAhead, unknownHead, wrongForm } from './chain-faults.js';
-import { ChainWalker } from './chain-walker.js';
-import { splitExchange } from './exchange.js';
-import { MAX_SEGMENTS, type PacketBatch } from './packet-batch.js';
-import {
-  AVAILABLE_NO_INTERRUPT,
-  DESCRIPTOR_INDIRECT,
-  DESCRIPTOR_NEXT,
-  DESCRIPTOR_WRITE,
-  USED_NO_NOTIFY,
-} from './split-layout.js';
+import type { VhostError } from '../../errors/vhost-error.js';
+import type { WindowStretch } from '../../memory/memory-table.js';
+import type { Translator } from '../../memory/translator.js';
+import { tooFarAhead, unknownHead, wrongForm } from '../chain-faults.js';
+import { ChainWalker } from '../chain-walker.js';
+import { DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_WRITE } from '../descriptor.js';
+import { splitExchange } from '../exchange.js';
+import { MAX_SEGMENTS, type PacketBatch } from '../packet-batch.js';
+import type { RingAddresses, RingFeatures, Virtqueue } from '../virtqueue.js';
+import { NO_LOG, UsedRingLog, type VirtqueueLog } from '../virtqueue-log.js';
+import { AVAILABLE_NO_INTERRUPT, USED_NO_NOTIFY } from './split-layout.js';
 import { SplitRing } from './split-ring.js';
-import type { RingAddresses, RingFeatures, Virtqueue } from './virtqueue.js';
-import { NO_LOG, UsedRingLog, type VirtqueueLog } from './virtqueue-log.js';
 
 const INDEX_MASK = 0xffff;
 const SPECIAL = DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT;

@@ -1,6 +1,6 @@
+import type { VirtqueueFactory } from '../virtqueue.js';
 import { SplitRing } from './split-ring.js';
 import { SplitVirtqueue } from './split-virtqueue.js';
-import type { VirtqueueFactory } from './virtqueue.js';
 
 /** Split virtqueues. */
 export const SPLIT_VIRTQUEUES: VirtqueueFactory = {
