@@ -15,3 +15,20 @@ export class SystemScheduler implements Scheduler {
     return () => clearTimeout(timer);
   }
 }
+
+/** One timer, started anew or stopped. */
+export class Deadline {
+  #cancel: CancelTimer | undefined;
+
+  constructor(private readonly scheduler: Scheduler) {}
+
+  start(milliseconds: number, task: () => void): void {
+    this.stop();
+    this.#cancel = this.scheduler.after(milliseconds, task);
+  }
+
+  stop(): void {
+    this.#cancel?.();
+    this.#cancel = undefined;
+  }
+}
