@@ -50,6 +50,7 @@ export * from './net/net-statistics.js';
 export * from './net/offload/header-fields.js';
 export * from './net/offload/offload-features.js';
 export * from './net/vhost-net.js';
+export * from './net/vhost-net-options.js';
 export * from './virtqueue/descriptor.js';
 export * from './virtqueue/packet-batch.js';
 export * from './virtqueue/split/split-layout.js';

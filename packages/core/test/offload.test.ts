@@ -11,6 +11,7 @@ import {
   NET_FEATURE,
   type PacketSocket,
 } from '../src/index.js';
+import { ReceiveFilter } from '../src/net/control/receive-filter.js';
 import { newHandlerCounters } from '../src/net/net-statistics.js';
 import { AcceptedReceiver } from '../src/net/offload/accepted-receiver.js';
 import { FinishingSender } from '../src/net/offload/finishing-sender.js';
@@ -329,7 +330,8 @@ function receive(
   socket.toReceive.push(...frames);
   const { drops } = newHandlerCounters(0, 'receive');
   const rules = HeaderRules.forReceive(features);
-  const layer = new AcceptedReceiver(socket, { headerLength: 12, rules, mtu, drops });
+  const limits = { headerLength: 12, rules, mtu, drops, filter: new ReceiveFilter() };
+  const layer = new AcceptedReceiver(socket, limits);
   const got: Uint8Array[] = [];
   let oversized = 0;
   for (let round = 0; round < 100; round += 1) {

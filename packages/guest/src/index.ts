@@ -11,6 +11,8 @@ export * from './hostile/ring-state.js';
 export * from './memory/extent-allocator.js';
 export * from './memory/guest-memory-arena.js';
 export * from './net/chain-shape.js';
+export * from './net/control-commands.js';
+export * from './net/control-driver.js';
 export * from './net/frame-batch.js';
 export * from './net/net-features.js';
 export * from './net/net-header.js';

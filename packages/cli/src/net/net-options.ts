@@ -48,6 +48,12 @@ export const NET_OPTIONS: readonly OptionRow[] = [
     value: 'N',
     help: 'largest virtqueue size to accept, a power of two up to 32768 (1024)',
   },
+  {
+    name: 'control-queue',
+    help:
+      'offer a control queue: receive filters, RSS and so on. Only for front-ends that pass it on;\n' +
+      'QEMU keeps it to itself, and would filter nothing',
+  },
   { name: 'once', help: 'end when the first front-end disconnects' },
   { name: 'stats', help: 'print final statistics on stdout, as one JSON object' },
   { name: 'print-capabilities', help: 'print what this back-end can do, as JSON, and exit' },
@@ -96,6 +102,7 @@ function parseNic(given: GivenOptions): VhostNetOptions {
     ...(mac === undefined ? {} : { mac: parseMac(mac) }),
     ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
     ...(offloads === undefined ? {} : { offloads: parseOffloads(offloads) }),
+    ...(given.has('control-queue') ? { controlQueue: true } : {}),
     ...(queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) }),
   };
 }

@@ -5,7 +5,8 @@ import type { PacketSocket } from '../backend/packet-socket.js';
 import type { EventPortFactory } from '../events/event-port.js';
 import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js';
 import { GuestMemory } from '../memory/guest-memory.js';
-import { VhostNet, type VhostNetOptions } from '../net/vhost-net.js';
+import { VhostNet } from '../net/vhost-net.js';
+import type { VhostNetOptions } from '../net/vhost-net-options.js';
 import { SPLIT_VIRTQUEUES } from '../virtqueue/split/split-virtqueues.js';
 import type { VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import {

@@ -6,7 +6,7 @@ import type { VirtioDevice } from '../device/virtio-device.js';
 import type { EventPortFactory } from '../events/event-port.js';
 import type { TurnScheduler } from '../events/turn-scheduler.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import type { VhostNetOptions } from '../net/vhost-net.js';
+import type { VhostNetOptions } from '../net/vhost-net-options.js';
 import type { VirtqueueFactory } from '../virtqueue/virtqueue.js';
 
 const token = <T>(name: string): ServiceIdentifier<T> => Symbol.for(`rxvhost.${name}`);

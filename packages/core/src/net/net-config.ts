@@ -1,23 +1,67 @@
 import type { ConfigSpace } from '../device/virtio-device.js';
 import { VhostError } from '../errors/vhost-error.js';
+import { MAX_INDIRECTION_ENTRIES } from './control/rss-commands.js';
+import { SUPPORTED_HASH_TYPES } from './steering/flow-hash.js';
+import { HASH_KEY_LENGTH } from './steering/toeplitz.js';
 
 const LINK_UP = 1;
+const ANNOUNCE = 2;
+const STATUS_AT = 6;
+/** Bytes without, and with, what is said of hashing. */
 const SIZE = 12;
+const HASHING_SIZE = 24;
 const MIN_MTU = 68;
 const MAX_MTU = 65535;
 
-/** What the driver reads of a NIC (virtio 1.2, 5.1.4): MAC at 0, status at 6, pairs at 8, MTU at 10. */
+/**
+ * What the driver reads of a NIC (virtio 1.2, 5.1.4): MAC at 0, status at 6, pairs at 8, MTU at 10;
+ * for a NIC that hashes the longest key at 17, entries of the indirection table at 18, types of hash
+ * at 20.
+ */
 export class NetConfigSpace implements ConfigSpace {
-  readonly size = SIZE;
-  readonly #bytes = new Uint8Array(SIZE);
+  readonly size: number;
+  readonly #bytes: Uint8Array<ArrayBuffer>;
 
-  /** @param mac - 6 bytes, or undefined for a NIC that leaves the choice to the guest */
-  constructor(mac: Uint8Array | undefined, queuePairs: number, mtu: number | undefined) {
+  /**
+   * @param mac - 6 bytes, or undefined for a NIC that leaves the choice to the guest
+   * @param hashes - whether it can hash what it receives
+   */
+  constructor(
+    mac: Uint8Array | undefined,
+    queuePairs: number,
+    mtu: number | undefined,
+    hashes = false,
+  ) {
+    this.size = hashes ? HASHING_SIZE : SIZE;
+    this.#bytes = new Uint8Array(this.size);
     if (mac !== undefined) this.#bytes.set(checkMac(mac), 0);
     const view = new DataView(this.#bytes.buffer);
-    view.setUint16(6, LINK_UP, true);
+    view.setUint16(STATUS_AT, LINK_UP, true);
     view.setUint16(8, queuePairs, true);
     if (mtu !== undefined) view.setUint16(10, checkMtu(mtu), true);
+    if (hashes) {
+      view.setUint8(17, HASH_KEY_LENGTH);
+      view.setUint16(18, MAX_INDIRECTION_ENTRIES, true);
+      view.setUint32(20, SUPPORTED_HASH_TYPES, true);
+    }
+  }
+
+  /** The MAC address, 6 bytes. */
+  get mac(): Uint8Array {
+    return this.#bytes.slice(0, 6);
+  }
+
+  /** The driver's choice of a MAC address; false for a multicast address. */
+  setMac(mac: Uint8Array): boolean {
+    if (((mac[0] as number) & 1) !== 0) return false;
+    this.#bytes.set(mac, 0);
+    return true;
+  }
+
+  /** Whether the driver is asked to tell the network where it is (virtio 1.2, 5.1.6.5.4). */
+  setAnnounce(wanted: boolean): void {
+    const status = this.#bytes[STATUS_AT] as number;
+    this.#bytes[STATUS_AT] = wanted ? status | ANNOUNCE : status & ~ANNOUNCE;
   }
 
   /** The largest packet without its Ethernet header, in bytes; 0 where none was set. */
@@ -46,10 +90,10 @@ export class NetConfigSpace implements ConfigSpace {
 
   #check(offset: number, length: number): void {
     const end = offset + length;
-    if (!Number.isInteger(offset) || offset < 0 || length < 0 || end > SIZE) {
+    if (!Number.isInteger(offset) || offset < 0 || length < 0 || end > this.size) {
       throw new VhostError(
         'EINVAL',
-        `configuration bytes ${offset} … ${end} of a space of ${SIZE} bytes`,
+        `configuration bytes ${offset} … ${end} of a space of ${this.size} bytes`,
       );
     }
   }

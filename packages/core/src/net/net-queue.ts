@@ -21,6 +21,8 @@ export interface QueueAttachment {
   readonly ownHeader: boolean;
   /** True for a queue that runs without effects: what it sends is discarded. */
   readonly discarding: boolean;
+  /** True for a receive queue that the driver does not use now: it is given nothing. */
+  readonly unused: boolean;
   /** True when a received frame may fill several chains (VIRTIO_NET_F_MRG_RXBUF). */
   readonly mergeable: boolean;
 }

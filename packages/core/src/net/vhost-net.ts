@@ -1,57 +1,30 @@
 import { interval, map, type Observable, startWith } from 'rxjs';
-import type { BackendChain } from '../backend/backend-provider.js';
 import { NullSocket } from '../backend/null-socket.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
-import { COMMON_FEATURES, MEMORY_FEATURES } from '../device/features.js';
 import { RequestInterface } from '../device/request/request-interface.js';
 import { VhostDevice } from '../device/vhost-device.js';
-import type { VhostDeviceOptions } from '../device/vhost-device-options.js';
 import type { QueueMode } from '../device/virtio-device.js';
 import type { Vring } from '../device/vring.js';
 import { orGiveBack } from '../errors/or-give-back.js';
 import { VhostError } from '../errors/vhost-error.js';
+import { EventLoopTurns } from '../events/turn-scheduler.js';
 import type { MemoryMapping } from '../memory/mapping.js';
 import { reverseArpFrame, sendOwnFrame } from './announcement.js';
+import { NicControl } from './control/nic-control.js';
+import { NetBackends } from './net-backends.js';
 import { NetConfigSpace } from './net-config.js';
 import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
 import type { NetQueue, QueueAttachment } from './net-queue.js';
+import { NetQueues } from './net-queues.js';
 import { NET_REQUESTS } from './net-requests.js';
-import type { NetStatistics } from './net-statistics.js';
-import {
-  effectiveOffloads,
-  type OffloadSwitches,
-  offeredOffloads,
-} from './offload/offload-features.js';
+import type { NetStatistics, QueueDirection } from './net-statistics.js';
+import { effectiveOffloads } from './offload/offload-features.js';
 import { withLayer } from './offload/offload-layers.js';
-import { ReceiveQueue } from './receive-queue.js';
-import { TransmitQueue } from './transmit-queue.js';
+import { MAX_QUEUE_PAIRS, offeredNetFeatures, type VhostNetOptions } from './vhost-net-options.js';
 
 const STATISTICS_PERIOD = 1000;
 const DISCARD = new NullSocket();
-/** The most queue pairs of one NIC. */
-export const MAX_QUEUE_PAIRS = 16;
-
-/** How a NIC is made. */
-export interface VhostNetOptions extends VhostDeviceOptions {
-  /** What queue pair `k` is attached to when a transport runs it; one entry for each pair, 1 … 16. */
-  readonly backends?: PacketSocket | readonly PacketSocket[];
-  /** Asked by {@link VhostNet.setBackend} when it is given an fd. */
-  readonly providers?: BackendChain;
-  /** 6 bytes, not multicast. Left out: the front-end or the guest chooses. */
-  readonly mac?: Uint8Array;
-  /** Largest packet without its Ethernet header, 68 … 65535. Left out: the guest's default. */
-  readonly mtu?: number;
-  /** Checksum and segmentation offloads to offer or not; see {@link OffloadSwitches}. */
-  readonly offloads?: OffloadSwitches;
-  /** Send long frames by reference on backends that can (seed C11); `true` unless set. */
-  readonly zeroCopy?: boolean;
-  /**
-   * Milliseconds to wait, when a queue stops, for frames that a backend has not completed; then they
-   * are given up with a fault. 3000 unless set.
-   */
-  readonly drainTimeout?: number;
-}
 
 /**
  * A network card for a virtual machine (seeds A and C): queue 0 gives frames to the guest, queue 1
@@ -70,12 +43,10 @@ export class VhostNet extends VhostDevice {
   );
 
   protected override readonly requests: RequestInterface<VhostNet>;
-  readonly #backends: readonly PacketSocket[];
-  readonly #providers: BackendChain | undefined;
-  readonly #queues: readonly NetQueue[];
+  readonly #backends: NetBackends;
+  readonly #queues: NetQueues;
+  readonly #control: NicControl;
   #endAnnouncement: (() => void) | undefined;
-  /** Backends made from an fd, by queue: ours to close when they are replaced. */
-  readonly #opened = new Map<number, PacketSocket>();
   /** Queues that have stopped, but still wait for their backend. */
   readonly #settling = new Map<number, Promise<void>>();
 
@@ -86,32 +57,24 @@ export class VhostNet extends VhostDevice {
     if (pairs > MAX_QUEUE_PAIRS) {
       throw new VhostError('EINVAL', `${pairs} queue pairs, a NIC has at most ${MAX_QUEUE_PAIRS}`);
     }
-    super(2 * pairs, options);
+    super(2 * pairs + (options.controlQueue === true ? 1 : 0), options);
     this.requests = new RequestInterface<VhostNet>(this, NET_REQUESTS, options.eventPort);
-    this.#backends = backends;
-    this.#providers = options.providers;
+    this.#backends = new NetBackends(backends, options.providers);
     this.advertisedQueues = pairs;
-    this.config = new NetConfigSpace(options.mac, pairs, options.mtu);
-    this.offeredFeatures =
-      COMMON_FEATURES |
-      MEMORY_FEATURES |
-      NET_FEATURE.MRG_RXBUF |
-      NET_FEATURE.VHOST_NET_HEADER |
-      offeredOffloads(options.offloads ?? {}, backends) |
-      (pairs > 1 ? NET_FEATURE.MQ | NET_FEATURE.CTRL_VQ : 0n) |
-      (options.mac === undefined ? 0n : NET_FEATURE.MAC) |
-      (options.mtu === undefined ? 0n : NET_FEATURE.MTU);
-    this.#queues = this.vrings.map((vring) => {
-      const context = {
-        vring,
-        memory: this.memory,
-        work: this.work,
-        zeroCopy: options.zeroCopy ?? true,
-        drainMilliseconds: options.drainTimeout ?? 3000,
-        fail: (error: VhostError) => this.fail(vring.index, error),
-      };
-      return vring.index % 2 === 0 ? new ReceiveQueue(context) : new TransmitQueue(context);
-    });
+    this.config = new NetConfigSpace(options.mac, pairs, options.mtu, options.controlQueue);
+    this.offeredFeatures = offeredNetFeatures(options, backends);
+    const contexts = this.vrings.map((vring) => ({
+      vring,
+      memory: this.memory,
+      work: this.work,
+      zeroCopy: options.zeroCopy ?? true,
+      drainMilliseconds: options.drainTimeout ?? 3000,
+      fail: (error: VhostError) => this.fail(vring.index, error),
+    }));
+    this.#control = new NicControl(pairs, this.config, options.turns ?? new EventLoopTurns(), () =>
+      this.#attachAnew('receive'),
+    );
+    this.#queues = new NetQueues(this.#control, contexts);
     for (const backend of backends) backend.setSteering?.(false);
   }
 
@@ -126,24 +89,26 @@ export class VhostNet extends VhostDevice {
    */
   async setBackend(index: number, backend: PacketSocket | number | undefined): Promise<void> {
     const vring = this.vring(index);
-    const queue = this.#queue(index);
-    const old = this.#opened.get(index);
+    const queue = this.#queues.at(index);
+    const old = this.#backends.opened(index);
     if (backend === undefined || backend === -1) {
       this.#stop(vring, queue);
     } else if (backend !== queue.attachment?.backend) {
       vring.checkAccess();
-      const socket = typeof backend === 'number' ? this.#openBackend(backend) : backend;
+      const socket = typeof backend === 'number' ? this.#backends.open(backend) : backend;
       try {
         this.#attach(vring, queue, socket, false);
       } catch (error) {
         if (typeof backend === 'number') socket.close();
         throw error;
       }
-      if (typeof backend === 'number') this.#opened.set(index, socket);
+      if (typeof backend === 'number') this.#backends.setOpened(index, socket);
     } else {
       return;
     }
-    if (old !== undefined && this.#opened.get(index) === old) this.#opened.delete(index);
+    if (old !== undefined && this.#backends.opened(index) === old) {
+      this.#backends.setOpened(index, undefined);
+    }
     await queue.settled();
     await this.work.flush();
     old?.close();
@@ -154,40 +119,61 @@ export class VhostNet extends VhostDevice {
     this.config.checkFrontEndMtu(mtu);
   }
 
-  /** SEND_RARP: one frame out of the first pair's backend, which waits where that is full (T61). */
+  /**
+   * SEND_RARP, T61: asks a driver that knows how (GUEST_ANNOUNCE) to tell the network where it is;
+   * for another one sends one frame out of the first pair's backend, which waits where that is full.
+   */
   announce(mac: Uint8Array, memory: MemoryMapping): void {
     this.#endAnnouncement?.();
     orGiveBack(
       () => memory.release(),
       () => {
         this.checkOwner();
-        this.#endAnnouncement = sendOwnFrame(this.#backendOf(1), reverseArpFrame(mac), memory);
+        if (this.#control.announce()) memory.release();
+        else this.#endAnnouncement = this.#sendReverseArp(mac, memory);
       },
     );
+  }
+
+  #sendReverseArp(mac: Uint8Array, memory: MemoryMapping): () => void {
+    return sendOwnFrame(this.#backends.of(1), reverseArpFrame(mac), memory);
   }
 
   /** The counters as they are now. */
   statistics(): NetStatistics {
     return {
-      queues: this.#queues.map(({ counters }, index) => ({
+      queues: this.#queues.all.map(({ counters }) => ({
         ...counters,
         drops: { ...counters.drops },
-        ...(this.vrings[index] as Vring).counters,
+        ...(this.vrings[counters.queue] as Vring).counters,
       })),
     };
   }
 
   protected override kicked(index: number): void {
-    this.#queue(index).kicked();
+    this.#queues.find(index)?.kicked();
   }
 
   protected override featuresChanged(): void {
-    for (const [index, queue] of this.#queues.entries()) {
-      const { attachment } = queue;
-      if (attachment === undefined) continue;
-      const vring = this.vrings[index] as Vring;
-      this.#attach(vring, queue, attachment.backend, attachment.discarding);
+    this.#control.reset(this.features);
+    for (const queue of this.#queues.misplaced) this.#stop(this.#vringOf(queue), queue);
+    this.#attachAnew();
+  }
+
+  /** Attaches running queues once more: what they work with has changed. */
+  #attachAnew(direction?: QueueDirection): void {
+    for (const queue of this.#queues.all) {
+      const { attachment, counters } = queue;
+      if (attachment === undefined || (direction ?? counters.direction) !== counters.direction) {
+        continue;
+      }
+      this.#attach(this.#vringOf(queue), queue, attachment.backend, attachment.discarding);
+      if (counters.direction === 'control') this.#control.start();
     }
+  }
+
+  #vringOf({ counters }: NetQueue): Vring {
+    return this.vrings[counters.queue] as Vring;
   }
 
   override queueSettled(index: number): Promise<void> | undefined {
@@ -196,18 +182,15 @@ export class VhostNet extends VhostDevice {
 
   protected override setQueueMode(index: number, mode: QueueMode): void {
     const vring = this.vrings[index] as Vring;
-    const queue = this.#queue(index);
-    switch (mode) {
-      case 'stopped':
-        this.#stop(vring, queue);
-        return;
-      case 'discarding':
-        this.#run(vring, queue, DISCARD, true);
-        return;
-      case 'running':
-        this.#run(vring, queue, this.#backendOf(index), false);
-        return;
+    const queue = this.#queues.find(index);
+    if (mode === 'stopped') {
+      if (queue !== undefined) this.#stop(vring, queue);
+      return;
     }
+    const handler = this.#queues.at(index);
+    if (handler.counters.direction === 'control') this.#runControl(vring, handler);
+    else if (mode === 'discarding') this.#run(vring, handler, DISCARD, true);
+    else this.#run(vring, handler, this.#backends.of(index), false);
   }
 
   /** Attaches, or looks at the ring once when the queue runs like that already (T03). */
@@ -216,15 +199,21 @@ export class VhostNet extends VhostDevice {
     else this.#attach(vring, queue, socket, discarding);
   }
 
+  /** From here on the receive queues do what is said on the control queue. */
+  #runControl(vring: Vring, queue: NetQueue): void {
+    this.#run(vring, queue, DISCARD, false);
+    this.#control.start();
+  }
+
   protected override forgetBackends(): void {
     this.#endAnnouncement?.();
-    for (const socket of this.#opened.values()) socket.close();
-    this.#opened.clear();
+    this.#backends.forget();
+    this.#control.reset(0n);
   }
 
   protected override closeBackends(): void {
     this.forgetBackends();
-    for (const backend of this.#backends) backend.close();
+    this.#backends.close();
   }
 
   #attach(vring: Vring, queue: NetQueue, backend: PacketSocket, discarding: boolean): void {
@@ -234,11 +223,26 @@ export class VhostNet extends VhostDevice {
     const mergeable = (this.features & NET_FEATURE.MRG_RXBUF) !== 0n;
     vring.checkAccess();
     if (!ownHeader) backend.setHeaderLength?.(headerLength);
-    const facts = { backend, headerLength, discarding, mergeable, ownHeader };
-    const { features, config } = this;
+    const pair = vring.index >> 1;
+    const unused = queue.counters.direction === 'receive' && !this.#control.uses(pair);
     const before = queue.attachment;
     vring.attach(this.ringFeatures);
-    queue.start(withLayer({ ...facts, features, mtu: config.mtu, counters: queue.counters }));
+    queue.start(
+      withLayer({
+        backend,
+        headerLength,
+        discarding,
+        mergeable,
+        ownHeader,
+        unused,
+        features: this.#control.usedFeatures,
+        mtu: this.config.mtu,
+        filter: this.#control.filter,
+        counters: queue.counters,
+        steer: (inner, innerHeader) =>
+          this.#control.steer(pair, inner, innerHeader, queue.counters.drops),
+      }),
+    );
     this.#leaveBackend(before, backend);
     this.#tellBackend(backend);
     this.#showState();
@@ -271,37 +275,19 @@ export class VhostNet extends VhostDevice {
 
   /** Tells a backend what the driver has accepted, and whether frames may come its way (T54, T58). */
   #tellBackend(socket: PacketSocket): void {
-    const users = this.#queues.filter(({ attachment }) => attachment?.backend === socket);
+    const users = this.#queues.pairs.filter(({ attachment }) => attachment?.backend === socket);
     const { offloads } = socket;
     if (offloads !== undefined) {
-      const accepted = users.length === 0 ? 0n : effectiveOffloads(this.features);
+      const accepted = users.length === 0 ? 0n : effectiveOffloads(this.#control.usedFeatures);
       offloads.accept(accepted & offloads.supported);
     }
-    socket.setSteering?.(users.some(({ counters }) => counters.direction === 'receive'));
+    const receives = users.some(
+      ({ attachment, counters }) => counters.direction === 'receive' && !attachment?.unused,
+    );
+    socket.setSteering?.(receives);
   }
 
   #showState(): void {
-    this.showRunning(this.#queues.some(({ attachment }) => attachment !== undefined));
-  }
-
-  #openBackend(fd: number): PacketSocket {
-    if (this.#providers === undefined) {
-      throw new VhostError('ENOTSOCK', `no backend provider to ask about fd ${fd}`);
-    }
-    return this.#providers.open(fd);
-  }
-
-  #backendOf(index: number): PacketSocket {
-    const backend = this.#opened.get(index) ?? this.#backends[index >> 1];
-    if (backend === undefined) {
-      throw new VhostError('ENOTSOCK', `queue ${index} has no backend`);
-    }
-    return backend;
-  }
-
-  #queue(index: number): NetQueue {
-    const queue = this.#queues[index];
-    if (queue === undefined) throw new VhostError('ENOBUFS', `there is no queue ${index}`);
-    return queue;
+    this.showRunning(this.#queues.all.some(({ attachment }) => attachment !== undefined));
   }
 }

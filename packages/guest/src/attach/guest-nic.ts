@@ -7,13 +7,15 @@ import {
   type VringAddresses,
 } from '@rxvhost/core';
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
+import { NetControlDriver } from '../net/control-driver.js';
+import { controlQueueIndex } from '../net/net-features.js';
 import { VirtioNetDriver, type VirtioNetDriverOptions } from '../net/virtio-net-driver.js';
 import type { DriverQueue, QueueAddresses } from '../queue/driver-queue.js';
 import { makeDriverQueue } from '../queue/make-driver-queue.js';
 
 /** One virtqueue of a guest with all that a front-end has to tell the device about it. */
 export interface GuestRing<Event extends EventPort = EventPort> {
-  /** 2k receives, 2k + 1 transmits (virtio 1.2, 5.1.2). */
+  /** 2k receives, 2k + 1 transmits, the last one may be the control queue (virtio 1.2, 5.1.2). */
   readonly index: number;
   readonly queue: DriverQueue;
   /** Where the ring lies, as the device is told: in the front-end's address space. */
@@ -31,6 +33,8 @@ export interface GuestNicOptions<Event extends EventPort = EventPort>
   readonly pairs?: number;
   /** Descriptors in each indirect table; 8 by default, where INDIRECT_DESC was negotiated. */
   readonly indirectEntries?: number;
+  /** Have a control queue, which CTRL_VQ must have been negotiated for; off by default. */
+  readonly controlQueue?: boolean;
   /** Makes a kick or call event: `() => new LocalEvent()` in process, `() => new EventFd()` across. */
   readonly makeEvent: () => Event;
 }
@@ -44,19 +48,30 @@ export class GuestNic<Event extends EventPort = EventPort> {
   readonly features: bigint;
   readonly rings: readonly GuestRing<Event>[];
   readonly drivers: readonly VirtioNetDriver[];
+  /** The control queue's driver, where it was asked for. */
+  readonly control: NetControlDriver | undefined;
 
+  /** Throws `EINVAL` for a control queue that was not negotiated. */
   constructor(
     readonly arena: GuestMemoryArena,
     options: GuestNicOptions<Event>,
   ) {
     this.features = options.features;
     const rings: GuestRing<Event>[] = [];
-    for (let index = 0; index < 2 * (options.pairs ?? 1); index += 1) {
-      rings.push(makeRing(arena, index, options));
+    const pairs = options.pairs ?? 1;
+    for (let index = 0; index < 2 * pairs; index += 1) rings.push(makeRing(arena, index, options));
+    if (options.controlQueue === true) {
+      const index = controlQueueIndex(options.features, pairs);
+      if (index !== rings.length) {
+        throw new VhostError('EINVAL', 'guest NIC: no control queue with these features and pairs');
+      }
+      const ring = makeRing(arena, index, options);
+      rings.push(ring);
+      this.control = new NetControlDriver(arena, ring);
     }
     this.rings = rings;
     const drivers: VirtioNetDriver[] = [];
-    for (let index = 0; index + 1 < rings.length; index += 2) {
+    for (let index = 0; index < 2 * pairs; index += 2) {
       const links = { receive: this.ring(index), transmit: this.ring(index + 1) };
       drivers.push(new VirtioNetDriver(arena, links, options));
     }
@@ -84,11 +99,13 @@ export class GuestNic<Event extends EventPort = EventPort> {
 
   /** Starts every pair's driver. */
   start(): void {
+    this.control?.start();
     for (const driver of this.drivers) driver.start();
   }
 
   /** Ends the drivers and closes the events. The memory is the arena's owner's. */
   close(): void {
+    this.control?.close();
     for (const driver of this.drivers) driver.close();
     for (const { kick, call } of this.rings) {
       kick.close();

@@ -11,7 +11,7 @@ export class FrameBatch implements Iterable<Uint8Array> {
   readonly #frames: Uint8Array[] = [];
   readonly #headers: Uint8Array[] = [];
 
-  constructor(readonly headerLength: 10 | 12) {}
+  constructor(readonly headerLength: 10 | 12 | 20) {}
 
   /** Frame `index`, a view of guest memory. Throws `ERANGE` for an index that is not below `count`. */
   frame(index: number): Uint8Array {

@@ -2,6 +2,7 @@
 export const NetFeature = {
   CSUM: 1n << 0n,
   GUEST_CSUM: 1n << 1n,
+  CTRL_GUEST_OFFLOADS: 1n << 2n,
   MTU: 1n << 3n,
   MAC: 1n << 5n,
   GUEST_TSO4: 1n << 7n,
@@ -14,6 +15,13 @@ export const NetFeature = {
   HOST_UFO: 1n << 14n,
   MRG_RXBUF: 1n << 15n,
   STATUS: 1n << 16n,
+  CTRL_VQ: 1n << 17n,
+  CTRL_RX: 1n << 18n,
+  CTRL_VLAN: 1n << 19n,
+  CTRL_RX_EXTRA: 1n << 20n,
+  GUEST_ANNOUNCE: 1n << 21n,
+  MQ: 1n << 22n,
+  CTRL_MAC_ADDR: 1n << 23n,
   INDIRECT_DESC: 1n << 28n,
   EVENT_IDX: 1n << 29n,
   VERSION_1: 1n << 32n,
@@ -22,6 +30,8 @@ export const NetFeature = {
   GUEST_USO4: 1n << 54n,
   GUEST_USO6: 1n << 55n,
   HOST_USO: 1n << 56n,
+  HASH_REPORT: 1n << 57n,
+  RSS: 1n << 60n,
 } as const;
 
 /** What the driver can do: a front-end accepts these bits out of those the device offers. */
@@ -55,6 +65,27 @@ export const DRIVER_OFFLOADS =
   NetFeature.GUEST_USO4 |
   NetFeature.GUEST_USO6;
 
+/** What a front-end may accept besides for a NIC whose driver has a control queue. */
+export const DRIVER_CONTROL =
+  NetFeature.CTRL_VQ |
+  NetFeature.CTRL_RX |
+  NetFeature.CTRL_RX_EXTRA |
+  NetFeature.CTRL_VLAN |
+  NetFeature.CTRL_MAC_ADDR |
+  NetFeature.CTRL_GUEST_OFFLOADS |
+  NetFeature.GUEST_ANNOUNCE |
+  NetFeature.MQ |
+  NetFeature.HASH_REPORT |
+  NetFeature.RSS;
+
+const MANY_QUEUES = NetFeature.MQ | NetFeature.RSS;
+
+/** The control queue's index among `2 * pairs` others (virtio 1.2, 5.1.2); undefined without one. */
+export function controlQueueIndex(features: bigint, pairs: number): number | undefined {
+  if ((features & NetFeature.CTRL_VQ) === 0n) return undefined;
+  return (features & MANY_QUEUES) === 0n ? 2 : 2 * pairs;
+}
+
 const LARGE_RECEIVE =
   NetFeature.GUEST_TSO4 |
   NetFeature.GUEST_TSO6 |
@@ -71,7 +102,8 @@ export function receiveFrameLength(features: bigint): number {
   return large ? LARGEST_FRAME : SMALL_FRAME;
 }
 
-/** Bytes of the header before each frame: 12 with VERSION_1 or MRG_RXBUF, else 10 (virtio 1.2, 5.1.6.1). */
-export function netHeaderLength(features: bigint): 10 | 12 {
+/** Bytes of the header before each frame: 20 with HASH_REPORT, else 12 with VERSION_1 or MRG_RXBUF, else 10 (virtio 1.2, 5.1.6.1). */
+export function netHeaderLength(features: bigint): 10 | 12 | 20 {
+  if ((features & NetFeature.HASH_REPORT) !== 0n) return 20;
   return (features & (NetFeature.VERSION_1 | NetFeature.MRG_RXBUF)) === 0n ? 10 : 12;
 }

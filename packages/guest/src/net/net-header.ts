@@ -8,8 +8,10 @@ export interface NetHeader {
   readonly gsoSize: number;
   readonly checksumStart: number;
   readonly checksumOffset: number;
-  /** Receive buffers that the frame fills; in 12-byte headers only, otherwise 0. */
+  /** Receive buffers that the frame fills; not in 10-byte headers, where it is 0. */
   readonly bufferCount: number;
+  /** In 20-byte headers (HASH_REPORT): the flow's hash, and what was hashed, 0 for nothing. */
+  readonly hash?: { readonly value: number; readonly report: number };
 }
 
 /** A header that asks for nothing. */
@@ -23,8 +25,8 @@ export const PLAIN_NET_HEADER: NetHeader = {
   bufferCount: 0,
 };
 
-/** Writes `header` at the beginning of `target`, in 10 or 12 bytes. */
-export function writeNetHeader(target: Uint8Array, header: NetHeader, length: 10 | 12): void {
+/** Writes `header` at the beginning of `target`, in 10, 12 or 20 bytes. */
+export function writeNetHeader(target: Uint8Array, header: NetHeader, length: 10 | 12 | 20): void {
   const view = new DataView(target.buffer, target.byteOffset, length);
   view.setUint8(0, header.flags);
   view.setUint8(1, header.gsoType);
@@ -32,11 +34,15 @@ export function writeNetHeader(target: Uint8Array, header: NetHeader, length: 10
   view.setUint16(4, header.gsoSize, true);
   view.setUint16(6, header.checksumStart, true);
   view.setUint16(8, header.checksumOffset, true);
-  if (length === 12) view.setUint16(10, header.bufferCount, true);
+  if (length >= 12) view.setUint16(10, header.bufferCount, true);
+  if (length === 20) {
+    view.setUint32(12, header.hash?.value ?? 0, true);
+    view.setUint32(16, header.hash?.report ?? 0, true);
+  }
 }
 
 /** Reads the header at the beginning of `source`. */
-export function readNetHeader(source: Uint8Array, length: 10 | 12): NetHeader {
+export function readNetHeader(source: Uint8Array, length: 10 | 12 | 20): NetHeader {
   const view = new DataView(source.buffer, source.byteOffset, length);
   return {
     flags: view.getUint8(0),
@@ -45,6 +51,9 @@ export function readNetHeader(source: Uint8Array, length: 10 | 12): NetHeader {
     gsoSize: view.getUint16(4, true),
     checksumStart: view.getUint16(6, true),
     checksumOffset: view.getUint16(8, true),
-    bufferCount: length === 12 ? view.getUint16(10, true) : 0,
+    bufferCount: length >= 12 ? view.getUint16(10, true) : 0,
+    ...(length === 20 && {
+      hash: { value: view.getUint32(12, true), report: view.getUint16(16, true) },
+    }),
   };
 }

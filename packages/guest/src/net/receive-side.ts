@@ -10,7 +10,7 @@ import type { QueueLink } from './queue-link.js';
 
 /** How a {@link ReceiveSide} is made. */
 export interface ReceiveOptions {
-  readonly headerLength: 10 | 12;
+  readonly headerLength: 10 | 12 | 20;
   /** MRG_RXBUF was negotiated: a frame may fill several buffers. */
   readonly mergeable: boolean;
   /** Bytes of each receive buffer, header included. */

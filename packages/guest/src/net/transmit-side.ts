@@ -10,7 +10,7 @@ import type { QueueLink } from './queue-link.js';
 
 /** How a {@link TransmitSide} is made. */
 export interface TransmitOptions {
-  readonly headerLength: 10 | 12;
+  readonly headerLength: 10 | 12 | 20;
   /** Bytes of the largest frame. */
   readonly maxFrameLength: number;
   readonly shape: ChainShape;

@@ -47,7 +47,7 @@ export interface NetDriverStatistics {
  */
 export class VirtioNetDriver {
   /** Bytes of the header before each frame. */
-  readonly headerLength: 10 | 12;
+  readonly headerLength: 10 | 12 | 20;
   readonly receive: ReceiveSide;
   readonly transmit: TransmitSide;
 

@@ -5,7 +5,7 @@ import type { NetQueue, NetQueueContext, QueueAttachment } from '../net-queue.js
 import { type HandlerCounters, newHandlerCounters } from '../net-statistics.js';
 import { CONTROL_ACK } from './control-commands.js';
 import { CONTROL_TABLE } from './control-table.js';
-import type { ControlledNic } from './net-control.js';
+import type { ControlledNic } from './controlled-nic.js';
 
 /** Commands obeyed in one turn; more wait for the next, so that other devices get theirs (T43). */
 const COMMANDS_PER_TURN = 32;

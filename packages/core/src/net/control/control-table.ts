@@ -8,7 +8,7 @@ import {
   RX_COMMAND,
   VLAN_COMMAND,
 } from './control-commands.js';
-import type { ControlledNic } from './net-control.js';
+import type { ControlledNic } from './controlled-nic.js';
 import type { ReceiveSwitches } from './receive-filter.js';
 import { readHashConfig, readRssConfig } from './rss-commands.js';
 

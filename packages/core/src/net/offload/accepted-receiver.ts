@@ -1,6 +1,7 @@
 import type { PacketSocket } from '../../backend/packet-socket.js';
 import { copyBytes, viewOf } from '../../memory/copy-bytes.js';
 import type { PacketBatch } from '../../virtqueue/packet-batch.js';
+import type { ReceiveFilter } from '../control/receive-filter.js';
 import type { DropCounters } from '../net-statistics.js';
 import { FrameFinisher, MAX_SEGMENT_HEADERS } from './frame-finisher.js';
 import { GSO, HEADER_FLAG, HEADER_OFFSET } from './header-fields.js';
@@ -19,6 +20,8 @@ export interface ReceiveLimits {
   readonly rules: HeaderRules;
   /** The negotiated MTU; 0 without one. */
   readonly mtu: number;
+  /** Which frames the driver lets in; changes while frames come. */
+  readonly filter: ReceiveFilter;
   readonly drops: DropCounters;
   /** The socket gives unfinished frames all the time, larger than the guest's buffers. */
   readonly staged?: boolean;
@@ -73,7 +76,8 @@ export class AcceptedReceiver extends SocketLayer {
   }
 
   #passes(batch: PacketBatch, frame: number, chain: number): boolean {
-    const { headerLength, mtu, rules } = this.#limits;
+    const { headerLength, mtu, rules, filter } = this.#limits;
+    if (filter.active && !this.#letsIn(batch, frame, chain)) return false;
     const length = (batch.frameLengths[frame] as number) - headerLength;
     let type: number = GSO.NONE;
     if (headerLength > 0) {
@@ -94,6 +98,19 @@ export class AcceptedReceiver extends SocketLayer {
     return mtu === 0 || type !== GSO.NONE || length <= mtu + LINK_HEADER;
   }
 
+  /** Whether the filter lets a frame in; false as well when its addresses are not in one piece. */
+  #letsIn(batch: PacketBatch, frame: number, chain: number): boolean {
+    const { firstSegment, segments, windows, frameLengths, skip } = batch;
+    const before = skip + this.#limits.headerLength;
+    const bytes = skip + (frameLengths[frame] as number);
+    const at = firstSegment[chain] as number;
+    const seen = Math.min(bytes, before + LINK_HEADER);
+    if ((segments.length[at] as number) < seen) return false;
+    const start = segments.offset[at] as number;
+    const view = windows.view(segments.window[at] as number);
+    return this.#limits.filter.passes(view, start + before, start + seen);
+  }
+
   /** Takes frame `first` and all after it out of the batch. */
   #takeOut(batch: PacketBatch, first: number, firstChain: number): void {
     const end = batch.frameCount;
@@ -108,7 +125,11 @@ export class AcceptedReceiver extends SocketLayer {
   }
 
   #accept(batch: PacketBatch, bytes: Uint8Array): void {
-    const { headerLength, mtu, rules, drops } = this.#limits;
+    const { headerLength, mtu, rules, drops, filter } = this.#limits;
+    if (filter.active && !filter.passes(viewOf(bytes), headerLength, bytes.length)) {
+      drops.filtered += 1;
+      return;
+    }
     let type: number = GSO.NONE;
     if (headerLength > 0) {
       const flags = bytes[HEADER_OFFSET.FLAGS] as number;

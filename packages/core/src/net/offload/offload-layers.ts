@@ -1,3 +1,6 @@
+import { NullSocket } from '../../backend/null-socket.js';
+import type { PacketSocket } from '../../backend/packet-socket.js';
+import type { ReceiveFilter } from '../control/receive-filter.js';
 import { NET_FEATURE } from '../net-features.js';
 import type { QueueAttachment } from '../net-queue.js';
 import type { HandlerCounters } from '../net-statistics.js';
@@ -7,13 +10,23 @@ import { HeaderRules } from './header-rules.js';
 import { effectiveOffloads, GUEST_OFFLOADS, HOST_OFFLOADS } from './offload-features.js';
 import type { SocketLayer } from './socket-layer.js';
 
+/** A socket from which nothing ever comes. */
+const UNUSED = new NullSocket();
+
 /** What is known when a queue is attached to a backend. */
 export interface AttachFacts extends Omit<QueueAttachment, 'socket' | 'layer'> {
-  /** All negotiated features. */
+  /** The negotiated features, without what the driver has switched off since. */
   readonly features: bigint;
+  /** Which frames the driver lets in. */
+  readonly filter: ReceiveFilter;
   /** Of the configuration space; counts where MTU was negotiated. */
   readonly mtu: number;
   readonly counters: HandlerCounters;
+  /**
+   * The layer that steers received frames between the pairs, over a socket whose frames have
+   * `innerHeader` bytes of header; undefined where nothing does.
+   */
+  steer(inner: PacketSocket, innerHeader: number): SocketLayer | undefined;
 }
 
 /**
@@ -21,15 +34,26 @@ export interface AttachFacts extends Omit<QueueAttachment, 'socket' | 'layer'> {
  * offloads, or with a backend that has them all, pays nothing; otherwise to a layer over it.
  */
 export function withLayer(facts: AttachFacts): QueueAttachment {
-  const { backend, headerLength, ownHeader, discarding, mergeable } = facts;
-  const common = { backend, headerLength, discarding, mergeable };
-  const transmits = facts.counters.direction === 'transmit';
-  const layer = transmits ? transmitLayer(facts) : receiveLayer(facts);
+  const { backend, headerLength, ownHeader, discarding, mergeable, unused } = facts;
+  const common = { backend, headerLength, discarding, mergeable, unused };
+  const { direction } = facts.counters;
+  if (unused || direction === 'control')
+    return { ...common, socket: UNUSED, layer: undefined, ownHeader: true };
+  const layer = direction === 'transmit' ? transmitLayer(facts) : receiveLayers(facts);
   if (discarding || layer === undefined) {
     return { ...common, socket: backend, layer: undefined, ownHeader };
   }
-  // The transmit layer wants to see the header; what the receive layer gives is as the backend's.
-  return { ...common, socket: layer, layer, ownHeader: ownHeader && !transmits };
+  // What sees or makes the header itself leaves none to the queue.
+  const complete = layer.headerLength === headerLength;
+  return { ...common, socket: layer, layer, ownHeader: ownHeader && !complete };
+}
+
+/** Lets in what may come in, and then steers it. */
+function receiveLayers(facts: AttachFacts): SocketLayer | undefined {
+  if (facts.discarding) return undefined;
+  const layer = receiveLayer(facts);
+  const innerHeader = facts.ownHeader ? 0 : facts.headerLength;
+  return facts.steer(layer ?? facts.backend, innerHeader) ?? layer;
 }
 
 /** None where the driver may ask for nothing that the backend does not do itself. */
@@ -42,17 +66,18 @@ function transmitLayer(facts: AttachFacts): SocketLayer | undefined {
   return new FinishingSender(backend, headerLength, below, accepted, honoured);
 }
 
-/** None where all that the backend ever gives has been accepted, and no MTU was agreed on. */
+/** None where all that the backend ever gives is let in and accepted, and no MTU was agreed on. */
 function receiveLayer(facts: AttachFacts): SocketLayer | undefined {
-  const { backend, ownHeader, features, headerLength, counters } = facts;
+  const { backend, ownHeader, features, headerLength, counters, filter } = facts;
   const accepted = effectiveOffloads(features) & GUEST_OFFLOADS;
   const given = ownHeader ? 0n : (backend.offloads?.supported ?? 0n) & GUEST_OFFLOADS;
   const mtu = (features & NET_FEATURE.MTU) === 0n ? 0 : facts.mtu;
-  if ((given & ~accepted) === 0n && mtu === 0) return undefined;
+  if ((given & ~accepted) === 0n && mtu === 0 && !filter.active) return undefined;
   return new AcceptedReceiver(backend, {
     headerLength: ownHeader ? 0 : headerLength,
     rules: HeaderRules.forReceive(accepted),
     mtu,
+    filter,
     drops: counters.drops,
     staged: (given & ~accepted) !== 0n && backend.offloads?.fixed === true,
   });
