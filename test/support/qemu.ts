@@ -18,6 +18,8 @@ export interface GuestOptions {
   /** Where the network card's vhost-user back-end listens; no card without it and without `tap`. */
   readonly socketPath?: string;
   readonly tap?: QemuTap;
+  /** Connect again, within a second, when the network card's back-end is gone; off by default. */
+  readonly reconnect?: boolean;
   /** Where the vsock device's vhost-user back-end listens; no vsock device without it. */
   readonly vsockPath?: string;
   /** More properties of the virtio-net-pci device, such as `packed=on` or `mrg_rxbuf=off`. */
@@ -177,7 +179,7 @@ export class Guest {
 }
 
 function networkCard(options: GuestOptions): string[] {
-  const { socketPath, tap, device = [], mac, queuePairs = 1 } = options;
+  const { socketPath, tap, device = [], mac, queuePairs = 1, reconnect = false } = options;
   if (socketPath === undefined && tap === undefined) return [];
   const card = [
     'virtio-net-pci,netdev=network,romfile=',
@@ -190,7 +192,7 @@ function networkCard(options: GuestOptions): string[] {
     tap === undefined
       ? [
           '-chardev',
-          `socket,id=back-end,path=${socketPath}`,
+          `socket,id=back-end,path=${socketPath}${reconnect ? ',reconnect=1' : ''}`,
           '-netdev',
           `vhost-user,id=network,chardev=back-end,queues=${queuePairs}`,
         ]
