@@ -9,6 +9,7 @@ import {
   HEADER_FLAG,
   HOST_OFFLOADS,
   NET_FEATURE,
+  type PacketBatch,
   type PacketSocket,
 } from '../src/index.js';
 import { ReceiveFilter } from '../src/net/control/receive-filter.js';
@@ -324,13 +325,13 @@ t.test(
 function receive(
   features: bigint,
   frames: readonly Uint8Array[],
-  { mtu = 0, chains = 16, space = 70_000, piece = 70_000 } = {},
+  { mtu = 0, chains = 16, space = 70_000, piece = 70_000, staged = false } = {},
 ) {
   const socket = new FakeSocket();
   socket.toReceive.push(...frames);
   const { drops } = newHandlerCounters(0, 'receive');
   const rules = HeaderRules.forReceive(features);
-  const limits = { headerLength: 12, rules, mtu, drops, filter: new ReceiveFilter() };
+  const limits = { headerLength: 12, rules, mtu, drops, staged, filter: new ReceiveFilter() };
   const layer = new AcceptedReceiver(socket, limits);
   const got: Uint8Array[] = [];
   let oversized = 0;
@@ -366,6 +367,8 @@ t.test(
       { chains: 16 },
       { chains: 1, piece: 5, space: 4000 },
       { chains: 1, piece: 2, space: 3500 },
+      { chains: 1, space: 1500, staged: true },
+      { chains: 16, piece: 5, space: 1500, staged: true },
     ]) {
       const { got, drops } = receive(0n, frames, layout);
       t.equal(got.length, 6);
@@ -440,6 +443,37 @@ t.test('T60 no frame over the agreed MTU reaches the driver, but large segments 
   );
   t.equal(oversized, 1);
 });
+
+t.test(
+  'T54 frames of a socket that cannot be told go through memory of our own only for small buffers',
+  async (t) => {
+    const { GUEST_CSUM, GUEST_TSO4, MRG_RXBUF } = NET_FEATURE;
+    const large = unfinishedFrame(large4, GSO.TCPV4, 1000);
+    const receivedWith = async (features: bigint, buffer: number) => {
+      const socket = new FakeSocket();
+      socket.headerLength = 12;
+      const rooms: number[] = [];
+      const take = socket.receive.bind(socket);
+      const fixed = Object.assign(socket, {
+        offloads: { supported: GUEST_OFFLOADS, accept() {}, fixed: true },
+        receive: (batch: PacketBatch) => {
+          rooms.push(batch.lengths[0] as number);
+          return take(batch);
+        },
+      });
+      socket.toReceive.push(large);
+      const { nic, receive, setUp, run, offerBuffers } = makeNic({ backends: fixed });
+      setUp(FEATURE.VERSION_1 | features);
+      offerBuffers(8, buffer);
+      run();
+      await nic.close();
+      return { room: rooms[0], entries: receive.usedIndex, frames: nic.statistics().queues[0] };
+    };
+    t.match(await receivedWith(0n, 1500), { room: 65_600, entries: 3, frames: { frames: 3 } });
+    t.match(await receivedWith(GUEST_CSUM | GUEST_TSO4, 4000), { room: 4000, entries: 1 });
+    t.match(await receivedWith(MRG_RXBUF, 1500), { room: 1500, entries: 3, frames: { frames: 3 } });
+  },
+);
 
 t.test('T55 a NIC finishes what was negotiated, and leaves alone what was not', async (t) => {
   const bytes = unfinishedFrame(large4, GSO.TCPV4, 1000);

@@ -20,8 +20,8 @@ export interface SocketOffloads {
   accept(offloads: bigint): void;
   /**
    * `true` for a socket that cannot be told: it gives unfinished frames whatever was accepted. The device
-   * then receives into memory of its own where the driver has not accepted them all, since a large
-   * segment would fit none of the guest's buffers.
+   * then receives into memory of its own where a large segment would fit none of the guest's buffers:
+   * those are small when the driver has accepted none, and has no mergeable ones.
    */
   readonly fixed?: boolean;
 }

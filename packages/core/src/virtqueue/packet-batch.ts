@@ -118,16 +118,19 @@ export class PacketBatch {
   }
 
   /**
-   * Writes a received frame into the next free chains and counts it; for backends in plain
-   * TypeScript. `'full'`: no chain is left, keep the frame; `'oversized'`: it fits no buffer that
+   * Writes a received frame, the `frameLength` bytes at `from`, into the next free chains and counts
+   * it; for backends in plain TypeScript. `'full'`: no chain is left, keep the frame; `'oversized'`: it fits no buffer that
    * there is, it was counted and is to be thrown away.
    */
-  deliver(frame: Uint8Array): 'delivered' | 'full' | 'oversized' {
-    let first = 0;
-    for (let f = 0; f < this.frameCount; f += 1) first += this.frameChains[f] as number;
+  deliver(
+    frame: Uint8Array | DataView,
+    from = 0,
+    frameLength = frame.byteLength - from,
+  ): 'delivered' | 'full' | 'oversized' {
+    const first = this.filledChains();
     let chains = 0;
     let room = 0;
-    while (room < frame.length || chains === 0) {
+    while (room < frameLength || chains === 0) {
       // In this order: one that fills no more chains than it may will not fit later either.
       const outgrown = chains > 0 && first === 0 && chains === this.count && this.largest;
       if (outgrown || chains === this.chainsPerFrame) {
@@ -141,8 +144,9 @@ export class PacketBatch {
       room += (this.lengths[first + chains] as number) - (chains === 0 ? this.skip : 0);
       chains += 1;
     }
-    this.#scatter(viewOf(frame), first, chains);
-    this.frameLengths[this.frameCount] = frame.length;
+    const view = frame instanceof DataView ? frame : viewOf(frame);
+    this.#scatter(view, from, frameLength, first, chains);
+    this.frameLengths[this.frameCount] = frameLength;
     this.frameChains[this.frameCount] = chains;
     this.frameCount += 1;
     return 'delivered';
@@ -155,18 +159,32 @@ export class PacketBatch {
     this.frameCount += 1;
   }
 
-  #scatter(frame: DataView, first: number, chains: number): void {
+  /** Receive: chains that the frames so far fill. */
+  filledChains(): number {
+    if (this.chainsPerFrame === 1) return this.frameCount;
+    let chains = 0;
+    for (let f = 0; f < this.frameCount; f += 1) chains += this.frameChains[f] as number;
+    return chains;
+  }
+
+  #scatter(
+    frame: DataView,
+    from: number,
+    frameLength: number,
+    first: number,
+    chains: number,
+  ): void {
     let skip = this.skip;
     let done = 0;
     const end = this.firstSegment[first + chains] as number;
     const { window, offset, length } = this.segments;
-    for (let s = this.firstSegment[first] as number; s < end && done < frame.byteLength; s += 1) {
+    for (let s = this.firstSegment[first] as number; s < end && done < frameLength; s += 1) {
       const all = length[s] as number;
-      const from = Math.min(skip, all);
-      skip -= from;
-      const bytes = Math.min(all - from, frame.byteLength - done);
+      const skipped = Math.min(skip, all);
+      skip -= skipped;
+      const bytes = Math.min(all - skipped, frameLength - done);
       const target = this.windows.view(window[s] as number);
-      copyBytes(frame, done, target, (offset[s] as number) + from, bytes);
+      copyBytes(frame, from + done, target, (offset[s] as number) + skipped, bytes);
       done += bytes;
     }
   }

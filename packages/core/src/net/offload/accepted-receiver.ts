@@ -53,16 +53,7 @@ export class AcceptedReceiver extends SocketLayer {
 
   override receive(batch: PacketBatch): number {
     if (this.#waiting.length > 0) return this.#deliver(batch);
-    if (this.#staging !== undefined) {
-      const staged = this.#staging.receive(this.inner);
-      batch.oversized += staged.oversized;
-      for (let frame = 0; frame < staged.frameCount; frame += 1) {
-        const bytes = new Uint8Array(staged.frameLengths[frame] as number);
-        copyOut(staged, frame, bytes);
-        this.#accept(batch, bytes);
-      }
-      return this.#deliver(batch);
-    }
+    if (this.#staging !== undefined) return this.#receiveStaged(this.#staging, batch);
     const filled = this.inner.receive(batch);
     let chain = 0;
     for (let frame = 0; frame < batch.frameCount; frame += 1) {
@@ -73,6 +64,25 @@ export class AcceptedReceiver extends SocketLayer {
       chain += batch.frameChains[frame] as number;
     }
     return filled;
+  }
+
+  /** Frames that may pass are copied to the guest from where they are; others wait for those. */
+  #receiveStaged(staging: StagingMemory, batch: PacketBatch): number {
+    const staged = staging.receive(this.inner, batch.count);
+    const { segments, windows } = staged;
+    batch.oversized += staged.oversized;
+    for (let frame = 0; frame < staged.frameCount; frame += 1) {
+      const length = staged.frameLengths[frame] as number;
+      if (this.#waiting.length === 0 && this.#passes(staged, frame, frame)) {
+        const view = windows.view(segments.window[frame] as number);
+        const from = segments.offset[frame] as number;
+        if (batch.deliver(view, from, length) !== 'full') continue;
+      }
+      const bytes = new Uint8Array(length);
+      copyOut(staged, frame, bytes);
+      this.#accept(batch, bytes);
+    }
+    return this.#deliver(batch);
   }
 
   #passes(batch: PacketBatch, frame: number, chain: number): boolean {
@@ -171,12 +181,8 @@ export class AcceptedReceiver extends SocketLayer {
       if (batch.deliver(frame) === 'full') break;
       delivered += 1;
     }
-    this.#waiting.splice(0, delivered);
-    let chains = 0;
-    for (let frame = 0; frame < batch.frameCount; frame += 1) {
-      chains += batch.frameChains[frame] as number;
-    }
-    return chains;
+    if (delivered > 0) this.#waiting.splice(0, delivered);
+    return batch.filledChains();
   }
 }
 

@@ -12,6 +12,8 @@ import type { SocketLayer } from './socket-layer.js';
 
 /** A socket from which nothing ever comes. */
 const UNUSED = new NullSocket();
+/** Offloads whose frames have up to 64 KiB. */
+const LARGE = GUEST_OFFLOADS & ~(NET_FEATURE.GUEST_CSUM | NET_FEATURE.GUEST_ECN);
 
 /** What is known when a queue is attached to a backend. */
 export interface AttachFacts extends Omit<QueueAttachment, 'socket' | 'layer'> {
@@ -68,17 +70,29 @@ function transmitLayer(facts: AttachFacts): SocketLayer | undefined {
 
 /** None where all that the backend ever gives is let in and accepted, and no MTU was agreed on. */
 function receiveLayer(facts: AttachFacts): SocketLayer | undefined {
-  const { backend, ownHeader, features, headerLength, counters, filter } = facts;
+  const { backend, ownHeader, features, headerLength, counters, mergeable, filter } = facts;
   const accepted = effectiveOffloads(features) & GUEST_OFFLOADS;
   const given = ownHeader ? 0n : (backend.offloads?.supported ?? 0n) & GUEST_OFFLOADS;
+  const unaccepted = given & ~accepted;
   const mtu = (features & NET_FEATURE.MTU) === 0n ? 0 : facts.mtu;
-  if ((given & ~accepted) === 0n && mtu === 0 && !filter.active) return undefined;
+  if (unaccepted === 0n && mtu === 0 && !filter.active) return undefined;
   return new AcceptedReceiver(backend, {
     headerLength: ownHeader ? 0 : headerLength,
     rules: HeaderRules.forReceive(accepted),
     mtu,
     filter,
     drops: counters.drops,
-    staged: (given & ~accepted) !== 0n && backend.offloads?.fixed === true,
+    staged:
+      backend.offloads?.fixed === true &&
+      (unaccepted & LARGE) !== 0n &&
+      !hasRoomForLarge(accepted, mergeable),
   });
+}
+
+/**
+ * Whether a large segment finds room in the guest's buffers, be it one that the driver has not
+ * accepted: either any frame may fill several, or they are made for those that it has (5.1.6.3.1).
+ */
+function hasRoomForLarge(accepted: bigint, mergeable: boolean): boolean {
+  return mergeable || (accepted & LARGE) !== 0n;
 }

@@ -4,7 +4,7 @@ import { WindowTable, windowsOf } from '../../memory/window-table.js';
 import { PacketBatch } from '../../virtqueue/packet-batch.js';
 
 /** Frames that are received together, each into one chain. */
-const CHAINS = 16;
+const CHAINS = 32;
 /** A 64 KiB packet, Ethernet header, two tags, a virtio-net header; rounded up. */
 const CHAIN_BYTES = 65536 + 64;
 
@@ -27,19 +27,23 @@ export class StagingMemory {
     this.#windows = new WindowTable(windowsOf(this.#memory, WINDOW_STRIDE));
   }
 
-  /** Receives what there is, into one chain for each frame. The batch is good until the next call. */
-  receive(socket: PacketSocket): PacketBatch {
+  /**
+   * Receives what there is, at most `limit` frames, into one chain each: frame, chain and segment
+   * have the same number. The batch is good until the next call.
+   */
+  receive(socket: PacketSocket, limit = CHAINS): PacketBatch {
     const batch = this.#batch;
+    const count = Math.min(limit, CHAINS);
     batch.reset(this.#windows, 0);
     batch.largest = true;
-    for (let chain = 0; chain < CHAINS; chain += 1) {
-      const room = CHAIN_BYTES - this.headroom;
+    const room = CHAIN_BYTES - this.headroom;
+    for (let chain = 0; chain < count; chain += 1) {
       batch.lengths[chain] = room;
       batch.firstSegment[chain] = chain;
       batch.segments.push(0, chain * CHAIN_BYTES + this.headroom, room);
     }
-    batch.firstSegment[CHAINS] = CHAINS;
-    batch.count = CHAINS;
+    batch.firstSegment[count] = count;
+    batch.count = count;
     socket.receive(batch);
     return batch;
   }
