@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { gsoTransfer } from './cases/gso.js';
 import { loopBack, receiveFill, transmitDrain } from './cases/memory.js';
+import { packetSocket } from './cases/raw.js';
 import { ringWalk } from './cases/ring-walk.js';
 import { kickToCall } from './cases/round-trip.js';
 import { transmitTap } from './cases/tap.js';
@@ -20,6 +21,7 @@ const CASES: Record<string, (settings: Settings) => Result[] | Promise<Result[]>
   receive: receiveFill,
   loopback: loopBack,
   tap: transmitTap,
+  raw: packetSocket,
   'round-trip': kickToCall,
   gso: gsoTransfer,
 };

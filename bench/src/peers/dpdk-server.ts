@@ -61,6 +61,24 @@ export async function startDpdkTapForwarder(
   );
 }
 
+/** `net_vhost` and `net_af_packet`: forwards every frame to an interface in the namespace, and back. */
+export async function startDpdkPacketForwarder(
+  socketPath: string,
+  core: number,
+  namespace: NetworkNamespace,
+  ifname: string,
+): Promise<DpdkServer> {
+  return await serve(
+    await Testpmd.start({
+      name: 'bench-packet',
+      mode: 'io',
+      core,
+      devices: [`net_vhost0,iface=${socketPath}`, `net_af_packet0,iface=${ifname}`],
+      inside: (command) => namespace.inside(command),
+    }),
+  );
+}
+
 async function serve(testpmd: Testpmd): Promise<DpdkServer> {
   await testpmd.forward();
   return {

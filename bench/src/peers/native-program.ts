@@ -1,13 +1,14 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { PlainGuest } from './plain-guest.js';
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
 const sources = join(root, 'bench', 'native');
 const binaries = join(root, '.cache', 'bench');
 
-export type NativeProgram = 'tap-writev' | 'eventfd-pingpong';
+export type NativeProgram = 'tap-writev' | 'packet-loop' | 'ring-drain' | 'eventfd-pingpong';
 
 /**
  * Compiles a C program of `bench/native` with `cc -O2`, unless that is done already.
@@ -45,21 +46,44 @@ export function eventfdRoundTrips(options: {
   return runNative('eventfd-pingpong', [], [`--seconds=${seconds}`, cores]) as RoundTrips;
 }
 
-/** The same C client as the driver of a NIC of ours that loops frames back. */
-export function guestRoundTrips(options: {
+/** A guest whose driver is a program in C. */
+export interface GuestLoopOptions {
+  readonly guest: PlainGuest;
   readonly seconds: number;
-  readonly clientCore: number;
-  /** Open files: guest memory, the transmit queue's kick, the receive queue's call. */
-  readonly fds: readonly [memory: number, kick: number, call: number];
-  readonly memorySize: number;
-  /** Offsets in memory of the two available rings' indices. */
-  readonly transmitIndex: number;
-  readonly receiveIndex: number;
-}): Promise<RoundTrips> {
-  const { seconds, clientCore, fds, memorySize, transmitIndex, receiveIndex } = options;
-  const guest = `--guest=3,4,5,${memorySize},${transmitIndex},${receiveIndex}`;
-  const cores = `--cores=${clientCore},${clientCore}`;
-  const child = spawn(nativeProgram('eventfd-pingpong'), [`--seconds=${seconds}`, cores, guest], {
+  readonly core: number;
+}
+
+/** The same C client as the driver of a NIC of ours that loops frames back. */
+export async function guestRoundTrips({
+  guest,
+  seconds,
+  core,
+}: GuestLoopOptions): Promise<RoundTrips> {
+  const { memory, memorySize, receive, transmit } = guest;
+  const indices = `${transmit.available + 2},${receive.available + 2}`;
+  const options = [`--cores=${core},${core}`, `--guest=3,4,5,${memorySize},${indices}`];
+  const fds = [memory, transmit.kick, receive.call];
+  return (await runWithFds('eventfd-pingpong', seconds, options, fds)) as RoundTrips;
+}
+
+/** Frames a second that a guest receives which does nothing else, and little for that. */
+export async function guestReceiveRate(options: GuestLoopOptions): Promise<number> {
+  const { guest, seconds, core } = options;
+  const { memory, memorySize, size, receive } = guest;
+  const rings = `${size},${receive.available},${receive.used}`;
+  const fds = [memory, receive.kick];
+  const args = [`--core=${core}`, `--guest=3,4,${memorySize},${rings}`];
+  return rateIn(await runWithFds('ring-drain', seconds, args, fds));
+}
+
+/** The files become fds 3 and on. */
+function runWithFds(
+  name: NativeProgram,
+  seconds: number,
+  options: readonly string[],
+  fds: readonly number[],
+): Promise<unknown> {
+  const child = spawn(nativeProgram(name), [`--seconds=${seconds}`, ...options], {
     stdio: ['ignore', 'pipe', 'inherit', ...fds],
   });
   let output = '';
@@ -69,27 +93,56 @@ export function guestRoundTrips(options: {
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code) => {
-      if (code === 0) resolve(JSON.parse(output) as RoundTrips);
-      else reject(new Error(`eventfd-pingpong ended with ${code}`));
+      if (code === 0) resolve(JSON.parse(output));
+      else reject(new Error(`${name} ended with ${code}`));
     });
   });
 }
 
-/**
- * Frames a second that a loop of `writev` in C puts into a tap.
- *
- * @param namespace network namespace in which the tap is, or is made
- */
-export function tapWriteRate(options: {
+/** Where a loop in C runs, and for how long. */
+export interface LoopOptions {
+  /** Network namespace in which the interface is, or is made. */
   readonly namespace: string;
   readonly ifname: string;
   readonly seconds: number;
   readonly core: number;
-}): number {
-  const { namespace, ifname, seconds, core } = options;
-  const inside = ['ip', 'netns', 'exec', namespace, 'taskset', '-c', String(core)];
-  const result = runNative('tap-writev', inside, [`--seconds=${seconds}`, `--ifname=${ifname}`]);
-  return (result as { framesPerSecond: number }).framesPerSecond;
+}
+
+/** Frames a second that a loop of `writev` in C puts into a tap. */
+export function tapWriteRate(options: LoopOptions): number {
+  return loopRate('tap-writev', options);
+}
+
+/** Frames a second that a loop of `sendmmsg` in C sends out through an interface. */
+export function packetSendRate(options: LoopOptions): number {
+  return loopRate('packet-loop', options);
+}
+
+/** Frames a second that a loop of `recvmmsg` in C receives from an interface. */
+export function packetReceiveRate(options: LoopOptions): number {
+  return loopRate('packet-loop', options, ['--receive']);
+}
+
+/** Sends out through an interface all that can be sent, until it is stopped. */
+export function startPacketSender({ namespace, ifname, seconds, core }: LoopOptions): ChildProcess {
+  const [command = '', ...inside] = insideOf(namespace, core);
+  const options = [`--seconds=${seconds}`, `--ifname=${ifname}`];
+  return spawn(command, [...inside, nativeProgram('packet-loop'), ...options], { stdio: 'ignore' });
+}
+
+function loopRate(
+  name: NativeProgram,
+  { namespace, ifname, seconds, core }: LoopOptions,
+  more: readonly string[] = [],
+): number {
+  const options = [`--seconds=${seconds}`, `--ifname=${ifname}`, ...more];
+  return rateIn(runNative(name, insideOf(namespace, core), options));
+}
+
+const rateIn = (result: unknown) => (result as { framesPerSecond: number }).framesPerSecond;
+
+function insideOf(namespace: string, core: number): string[] {
+  return ['ip', 'netns', 'exec', namespace, 'taskset', '-c', String(core)];
 }
 
 function runNative(

@@ -8,7 +8,7 @@ const program = fileURLToPath(new URL('../server/main.js', import.meta.url));
 /** How our server is started. */
 export interface OwnServerOptions {
   readonly socketPath: string;
-  /** `copy`, `source`, `null`, `loopback` or `tap:NAME`. */
+  /** `copy`, `source`, `null`, `loopback`, `tap:NAME` or `raw:NAME`. */
   readonly backend: string;
   /** Processor to stay on; any when left out. */
   readonly core?: number;

@@ -3,6 +3,7 @@
  * Ends on SIGTERM, so that `--cpu-prof` writes its profile.
  */
 import { parseArgs } from 'node:util';
+import { openRaw } from '@rxvhost/backend-raw';
 import { openTap } from '@rxvhost/backend-tap';
 import { loopback, NullSocket, type PacketSocket, VhostNet } from '@rxvhost/core';
 import { NativeCopier } from '@rxvhost/sys';
@@ -30,6 +31,8 @@ function backend(name: string, argument: string): PacketSocket {
       return loopback({ copier: new NativeCopier() });
     case 'tap':
       return openTap({ ifname: argument });
+    case 'raw':
+      return openRaw({ ifname: argument });
     default:
       throw new RangeError(`no such benchmark backend: ${name}`);
   }

@@ -1,0 +1,93 @@
+/*
+ * A guest that only receives, at the least cost: looks at the receive queue every 50 microseconds and
+ * makes every buffer that the device has used available again. Every entry of the available ring has
+ * been prepared and the device uses buffers in order, so that this takes one store. Prints the rate
+ * as one JSON object.
+ *
+ * usage: ring-drain --guest=MEMORY,KICK,SIZE,ENTRIES,AVAILABLE,USED [--seconds=N] [--core=N]
+ * MEMORY and KICK are file descriptors, SIZE bytes of memory, ENTRIES the queue's; AVAILABLE and USED
+ * are where in memory the two rings stand. The first second does not count.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { WARM_UP_SECONDS = 1, NO_NOTIFY = 1, PAUSE_NANOSECONDS = 50000 };
+
+struct ring {
+	_Atomic uint16_t flags, index;
+};
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+static void fail(const char *what)
+{
+	fprintf(stderr, "ring-drain: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long size = 0, entries, available_at, used_at;
+	int memory, kick, core = 0;
+	double seconds = 2;
+
+	for (int i = 1; i < argc; i++) {
+		if (sscanf(argv[i], "--guest=%d,%d,%lu,%lu,%lu,%lu", &memory, &kick, &size, &entries,
+			   &available_at, &used_at) == 6)
+			continue;
+		if (sscanf(argv[i], "--core=%d", &core) != 1 && sscanf(argv[i], "--seconds=%lf", &seconds) != 1)
+			size = 0;
+	}
+	if (size == 0) {
+		fprintf(stderr, "usage: ring-drain --guest=… [--seconds=N] [--core=N]\n");
+		return 2;
+	}
+
+	char *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+	if (base == MAP_FAILED)
+		fail("mmap");
+	struct ring *available = (struct ring *)(base + available_at);
+	struct ring *used = (struct ring *)(base + used_at);
+	struct timespec pause = {.tv_nsec = PAUSE_NANOSECONDS};
+	double start = seconds_now() + WARM_UP_SECONDS, now;
+	uint64_t frames = 0, one = 1;
+	uint16_t seen = used->index;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(core, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	prctl(PR_SET_TIMERSLACK, 1);
+	do {
+		uint16_t index = used->index;
+
+		now = seconds_now();
+		if (now >= start)
+			frames += (uint16_t)(index - seen);
+		seen = index;
+		available->index = (uint16_t)(index + entries);
+		atomic_thread_fence(memory_order_seq_cst);
+		if ((used->flags & NO_NOTIFY) == 0 && write(kick, &one, sizeof(one)) < 0)
+			fail("kick");
+		nanosleep(&pause, NULL);
+	} while (now < start + seconds);
+	printf("{\"frames\": %llu, \"framesPerSecond\": %.0f}\n", (unsigned long long)frames,
+	       frames / (now - start));
+	return 0;
+}

@@ -1,0 +1,137 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { NetworkNamespace } from '@rxvhost/test/support/network-namespace.js';
+import { startDpdkPacketForwarder } from '../peers/dpdk-server.js';
+import {
+  guestReceiveRate,
+  packetReceiveRate,
+  packetSendRate,
+  startPacketSender,
+} from '../peers/native-program.js';
+import { OwnServer } from '../peers/own-server.js';
+import { withPlainGuest } from '../peers/plain-guest.js';
+import { forwardRate, type Measurement } from '../peers/vhost-client.js';
+import type { Result } from '../result.js';
+import {
+  BUSY_POLL,
+  CLIENT_CORE,
+  measurementOf,
+  SERVER_CORE,
+  type Settings,
+  WARM_UP,
+} from '../settings.js';
+
+const NAMESPACE = 'rxvhost-bench';
+/** The two ends of a veth: the server's, and that of the station which it talks to. */
+const NEAR = 'bench0';
+const FAR = 'bench1';
+/** Entries: more than what arrives while the guest sleeps. */
+const RING = 1024;
+const MILLION = 1e6;
+
+/**
+ * Frames that a server sends to, and receives from, one end of a veth by a packet socket: beside
+ * DPDK's driver for such sockets, and beside loops of `sendmmsg` and `recvmmsg` in C.
+ */
+export async function packetSocket(settings: Settings): Promise<Result[]> {
+  const namespace = new NetworkNamespace(NAMESPACE);
+  try {
+    namespace.ip('link', 'add', NEAR, 'type', 'veth', 'peer', 'name', FAR);
+    for (const ifname of [NEAR, FAR]) namespace.ip('link', 'set', ifname, 'up');
+    return [await send(settings, namespace), await receive(settings, namespace)];
+  } finally {
+    namespace.delete();
+  }
+}
+
+async function send(settings: Settings, namespace: NetworkNamespace): Promise<Result> {
+  const figures = newFigures();
+  for (let round = 0; round < settings.rounds; round += 1) {
+    const measurement = measurementOf(settings, `raw-send${round}`);
+    await measureServers(settings, namespace, measurement, figures, () =>
+      forwardRate(measurement, namespace, FAR),
+    );
+    figures.loop.push(packetSendRate(loopOptions(measurement, NEAR, SERVER_CORE)));
+  }
+  return resultOf('send to a veth, 64-byte frames', 'sendmmsg', figures);
+}
+
+/** What the sender sends is the most that there can be: what a server loses shows. */
+async function receive(settings: Settings, namespace: NetworkNamespace): Promise<Result> {
+  const figures = newFigures();
+  const whileSending = async (measurement: Measurement, measure: () => Promise<number>) => {
+    const sender = startPacketSender(loopOptions(measurement, FAR, CLIENT_CORE, 3600));
+    try {
+      return await measure();
+    } finally {
+      sender.kill('SIGKILL');
+    }
+  };
+  for (let round = 0; round < settings.rounds; round += 1) {
+    const measurement = measurementOf(settings, `raw-receive${round}`);
+    await measureServers(settings, namespace, measurement, figures, () =>
+      whileSending(measurement, () => guestRate(measurement)),
+    );
+    const rate = await whileSending(measurement, async () => {
+      await delay(WARM_UP * 1000);
+      return packetReceiveRate(loopOptions(measurement, NEAR, SERVER_CORE));
+    });
+    figures.loop.push(rate);
+  }
+  return resultOf('receive from a veth, 64-byte frames', 'recvmmsg', figures);
+}
+
+/** The guest leaves its processor to the sender but for a few per cent. */
+async function guestRate({ socketPath, seconds, core }: Measurement): Promise<number> {
+  const options = { size: RING, available: RING, calls: false };
+  return await withPlainGuest(socketPath, options, (guest) =>
+    guestReceiveRate({ guest, seconds, core }),
+  );
+}
+
+interface Figures {
+  readonly own: number[];
+  readonly dpdk: number[];
+  readonly loop: number[];
+}
+
+const newFigures = (): Figures => ({ own: [], dpdk: [], loop: [] });
+
+async function measureServers(
+  settings: Settings,
+  namespace: NetworkNamespace,
+  { socketPath }: Measurement,
+  figures: Figures,
+  rate: () => Promise<number>,
+): Promise<void> {
+  const peer = await startDpdkPacketForwarder(socketPath, SERVER_CORE, namespace, NEAR);
+  figures.dpdk.push(await rate());
+  await peer.stop();
+  const server = await OwnServer.start({
+    socketPath,
+    backend: `raw:${NEAR}`,
+    core: SERVER_CORE,
+    busyPoll: BUSY_POLL,
+    namespace,
+    profile: settings.profile,
+  });
+  figures.own.push(await rate());
+  await server.stop();
+}
+
+function loopOptions({ seconds }: Measurement, ifname: string, core: number, forSeconds = seconds) {
+  return { namespace: NAMESPACE, ifname, seconds: forSeconds, core };
+}
+
+function resultOf(name: string, call: string, { own, dpdk, loop }: Figures): Result {
+  const millions = (figures: readonly number[]) => figures.map((figure) => figure / MILLION);
+  return {
+    name,
+    unit: 'Mframes/s',
+    better: 'more',
+    own: millions(own),
+    peers: [
+      { name: 'DPDK net_vhost and net_af_packet', figures: millions(dpdk) },
+      { name: `C loop of ${call}`, figures: millions(loop) },
+    ],
+  };
+}
