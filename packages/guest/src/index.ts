@@ -1,4 +1,5 @@
 export * from './attach/guest-nic.js';
+export * from './attach/virtual-iommu.js';
 export * from './host/arp.js';
 export * from './host/checksum.js';
 export * from './host/ethernet.js';

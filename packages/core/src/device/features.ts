@@ -16,5 +16,7 @@ export const FEATURE = {
 export const COMMON_FEATURES =
   FEATURE.NOTIFY_ON_EMPTY | FEATURE.INDIRECT_DESC | FEATURE.EVENT_IDX | FEATURE.VERSION_1;
 
-/** What every device here offers besides; each needs something more of the front-end: a log. */
-export const MEMORY_FEATURES = FEATURE.LOG_ALL;
+/** What a device offers besides; each needs something more of the front-end: a log, an IOMMU. */
+export function memoryFeatures({ iommu = false }: { readonly iommu?: boolean }): bigint {
+  return FEATURE.LOG_ALL | (iommu ? FEATURE.IOMMU_PLATFORM : 0n);
+}

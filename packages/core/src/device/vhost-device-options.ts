@@ -14,6 +14,11 @@ export interface VhostDeviceOptions {
   readonly virtqueues?: VirtqueueFactory;
   readonly turns?: TurnScheduler;
   /**
+   * Offer IOMMU_PLATFORM (seed B10), for a driver behind a virtual IOMMU; `false` unless set. Who
+   * then drives the device answers its `iotlbMisses$`.
+   */
+  readonly iommu?: boolean;
+  /**
    * Makes event ports of the eventfds that {@link VhostDevice.ioctl} is given: `openEventFd` of
    * `@rxvhost/sys`. Without it every fd there is a bad one.
    */

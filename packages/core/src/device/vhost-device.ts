@@ -6,18 +6,21 @@ import { EventLoopTurns } from '../events/turn-scheduler.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
 import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
+import { IotlbMiss } from '../memory/translator.js';
 import { DEFAULT_REGIONS, UserMemory } from '../memory/user-memory.js';
 import { SPLIT_VIRTQUEUES } from '../virtqueue/split/split-virtqueues.js';
 import type { RingFeatures } from '../virtqueue/virtqueue.js';
+import { DeviceIotlb } from './device-iotlb.js';
 import { DeviceLog } from './device-log.js';
 import { FEATURE } from './features.js';
+import { IotlbRequests } from './iotlb-requests.js';
 import { checkMemoryTable, type MemoryTableRequest } from './memory-table-request.js';
 import type { Kick, QueueFault } from './queue-fault.js';
 import type { RequestInterface } from './request/request-interface.js';
 import type { VhostDeviceOptions } from './vhost-device-options.js';
 import type { ConfigSpace, QueueMode, VirtioDevice } from './virtio-device.js';
-import { Vring, type VringListener } from './vring.js';
-import { VringRequests } from './vring-requests.js';
+import { Vring } from './vring.js';
+import type { VringListener } from './vring-reports.js';
 import { WorkQueue } from './work-queue.js';
 
 /** A device's life: nobody's, somebody's, with a queue that runs, gone. */
@@ -29,7 +32,7 @@ export type DeviceState = 'unowned' | 'owned' | 'running' | 'closed';
  *
  * Calls change the device whole or not at all: each checks everything before it changes anything.
  */
-export abstract class VhostDevice extends VringRequests implements VirtioDevice {
+export abstract class VhostDevice extends IotlbRequests implements VirtioDevice {
   abstract readonly type: 'net' | 'vsock';
   abstract readonly advertisedQueues: number;
   abstract readonly offeredFeatures: bigint;
@@ -42,6 +45,7 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
   protected readonly memory: GuestMemory;
   protected readonly vrings: readonly Vring[];
   protected readonly work: WorkQueue;
+  protected readonly iotlb: DeviceIotlb;
 
   readonly #log: DeviceLog;
   readonly #kicks = new Subject<Kick>();
@@ -72,6 +76,7 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
         if (this.#kicks.observed) this.#kicks.next({ queue: vring.index, count });
         this.kicked(vring.index);
       },
+      failed: (vring, error) => this.fail(vring.index, error),
     };
     this.vrings = Array.from(
       { length: queueCount },
@@ -80,12 +85,13 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     );
     // T20: every queue that runs stops, and stays so until there is other memory.
     this.#breaks = this.memory.broken$.subscribe((error) => {
-      for (const { index } of this.vrings.filter(({ queue }) => queue !== undefined)) {
+      for (const { index } of this.vrings.filter(({ attached }) => attached)) {
         this.setQueueMode(index, 'stopped');
         this.fail(index, error);
       }
     });
     this.#log = new DeviceLog(this.vrings);
+    this.iotlb = new DeviceIotlb(this.memory, this.vrings, (index) => this.kicked(index));
   }
 
   /** Serves {@link ioctl}, with the requests of this kind of device. */
@@ -151,9 +157,12 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     if (unknown !== 0n) {
       throw new VhostError('EOPNOTSUPP', `features 0x${unknown.toString(16)} are not offered`);
     }
+    const iommu = (features & FEATURE.IOMMU_PLATFORM) !== 0n;
+    this.iotlb.checkUse(iommu);
     this.#log.setLogsAll((features & FEATURE.LOG_ALL) !== 0n, this.memory.table.regions);
     const changed = features ^ this.#features;
     this.#features = features;
+    this.iotlb.use(iommu);
     // Logging is switched while queues run; anything else attaches them anew.
     if ((changed & ~FEATURE.LOG_ALL) !== 0n) this.featuresChanged();
   }
@@ -225,6 +234,7 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     this.forgetBackends();
     for (const vring of this.vrings) vring.reset();
     this.#features = 0n;
+    this.iotlb.use(false);
     this.#log.clear();
     this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
     this.#owned = false;
@@ -242,6 +252,7 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     this.closeBackends();
     this.#kicks.complete();
     this.#errors.complete();
+    this.iotlb.end();
     this.#state.complete();
   }
 
@@ -260,7 +271,7 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
   }
 
   /** Throws `EPERM` unless the device has an owner (A1). */
-  checkOwner(): void {
+  override checkOwner(): void {
     this.checkOpen();
     if (!this.#owned) throw new VhostError('EPERM', 'the device has no owner: SET_OWNER first');
   }
@@ -278,14 +289,23 @@ export abstract class VhostDevice extends VringRequests implements VirtioDevice 
     };
   }
 
-  /** Reports a fault of queue `index` to `errors$`, the counters and the error port (B9). */
-  protected fail(index: number, error: VhostError): void {
+  /**
+   * Reports a fault of queue `index` to `errors$`, the counters and the error port (B9). A missing
+   * translation is none: it is for whoever answers {@link iotlbMisses$} (B10).
+   */
+  protected override fail(index: number, error: VhostError): void {
+    if (error instanceof IotlbMiss) {
+      this.iotlb.missed(index, error);
+      return;
+    }
     this.vrings[index]?.signalError();
     if (this.#errors.observed) this.#errors.next({ queue: index, error });
   }
 
   /** Tells `state$` whether any queue runs. */
   protected showRunning(running: boolean): void {
+    // What the next driver maps may lie elsewhere, and old ranges would only be in its way (T29).
+    if (!running && this.state === 'running') this.iotlb.clear();
     if (this.state === 'closed') return;
     const state = running ? 'running' : this.#owned ? 'owned' : 'unowned';
     if (state !== this.state) this.#state.next(state);

@@ -1,7 +1,11 @@
+import type { Observable } from 'rxjs';
+import type { VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
+import type { IotlbRange } from '../memory/iotlb.js';
 import type { MemoryMapping } from '../memory/mapping.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
+import type { QueueMiss } from './device-iotlb.js';
 
 /** Ring addresses in the front-end's address space, and the flags of the request (seed A9). */
 export interface VringAddresses {
@@ -102,6 +106,25 @@ export interface VirtioDevice {
    * its base is final and no used entry will follow (C13). Undefined when that is so already.
    */
   queueSettled(index: number): Promise<void> | undefined;
+
+  /**
+   * Emits what a queue behind an IOMMU stands still for (seed B10): once whenever it comes to a
+   * standstill, and on subscription what queues wait for already. Absent, with the three methods
+   * after it, on devices that know no IOMMU.
+   */
+  readonly iotlbMisses$?: Observable<QueueMiss>;
+  /**
+   * A range of the driver's addresses is known from now on; queues that waited for it go on. `EFAULT`
+   * unless IOMMU_PLATFORM is negotiated, `EINVAL` for a range as `Iotlb.update` refuses it.
+   */
+  updateIotlb?(range: IotlbRange): void;
+  /**
+   * `size` bytes from `address` on are not to be used any more; size 0 is everything from there on.
+   * In effect when the call returns. `EFAULT` unless IOMMU_PLATFORM is negotiated.
+   */
+  invalidateIotlb?(address: number, size: number): void;
+  /** The translation that a queue waits for will not come: `error` is reported as the queue's fault. */
+  refuseIotlbMiss?(miss: QueueMiss, error: VhostError): void;
 
   /** Back to unowned, as after construction, at once; ready for the next front-end (T11). */
   reset(): Promise<void>;

@@ -7,26 +7,13 @@ import { MAX_QUEUE_SIZE } from '../virtqueue/descriptor.js';
 import { usedRingBytes } from '../virtqueue/split/split-layout.js';
 import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import type { VirtqueueLog } from '../virtqueue/virtqueue-log.js';
+import { AttachedQueue } from './attached-queue.js';
 import type { VringAddresses } from './virtio-device.js';
+import type { VringCounters, VringListener } from './vring-reports.js';
 
 /** Flag of the addresses: log writes to the used ring. */
 const FLAG_LOG = 1;
 const MAX_INDEX = 0xffff;
-
-/** What a vring tells its device. */
-export interface VringListener {
-  /** The driver has kicked, `count` times since the last one. */
-  kicked(vring: Vring, count: number): void;
-}
-
-/** Notifications of one vring since the device was made. */
-export interface VringCounters {
-  kicks: number;
-  calls: number;
-  /** Calls that the driver did not want. */
-  callsSuppressed: number;
-  errors: number;
-}
 
 /**
  * One virtqueue's control state: size, base, addresses and event ports as a front-end sets them, in
@@ -38,7 +25,7 @@ export class Vring {
   #size = 0;
   #base = 0;
   #addresses: VringAddresses | undefined;
-  #queue: Virtqueue | undefined;
+  #attached: AttachedQueue | undefined;
   #log: DirtyLog | undefined;
   #logsBuffers = false;
   #kick: EventPort | undefined;
@@ -62,9 +49,33 @@ export class Vring {
     this.#busyPoll = defaultBusyPoll;
   }
 
-  /** The queue while it is attached. */
+  /** The queue while it is attached and its rings can be reached; see {@link reach}. */
   get queue(): Virtqueue | undefined {
-    return this.#queue;
+    return this.#attached?.queue;
+  }
+
+  /** Whether a queue is attached, reachable or not. */
+  get attached(): boolean {
+    return this.#attached !== undefined;
+  }
+
+  /**
+   * The queue, for whoever has work for it. Behind an IOMMU (B10) its rings may have to be looked
+   * for first; when they cannot be reached the device hears why, and the answer is undefined until
+   * there is reason to look again.
+   */
+  reach(): Virtqueue | undefined {
+    return this.#attached?.reach();
+  }
+
+  /** What lies in `[address, end)` of a driver's addresses lies there no longer. */
+  parkIfIn(address: number, end: number): void {
+    this.#attached?.parkIfIn(address, end);
+  }
+
+  /** An address that was missing has become known. */
+  retry(): void {
+    this.#attached?.retry();
   }
 
   /** Entries; 0 before it is set. */
@@ -108,13 +119,13 @@ export class Vring {
   }
 
   get base(): number {
-    return this.#queue?.nextAvailable ?? this.#base;
+    return this.#attached?.nextAvailable ?? this.#base;
   }
 
   /**
    * A9: `EOPNOTSUPP` for unknown flags, `EINVAL` for an available ring at an odd address, a used
    * ring or its log not at a multiple of four; while attached also `EFAULT` when the rings are not in
-   * memory, or the log has no room for the used ring.
+   * memory (behind an IOMMU nobody knows that yet), or the log has no room for the used ring.
    */
   setAddresses(addresses: VringAddresses): void {
     if ((addresses.flags & ~FLAG_LOG) !== 0) {
@@ -126,18 +137,18 @@ export class Vring {
     if (isLogged(addresses) && addresses.logAddress % 4 !== 0) {
       throw new VhostError('EINVAL', `queue ${this.index}: its log address is not aligned to 4`);
     }
-    if (this.#queue !== undefined) {
-      this.virtqueues.check(this.memory.table, addresses, this.#size);
-      this.#checkUsedRingLog(addresses, this.#log);
-      this.#queue.relocate(this.memory.table, addresses);
+    if (this.#attached !== undefined) {
+      this.#checkRings(addresses);
+      this.#attached.park(addresses);
+      this.#attached.setLog(this.#virtqueueLog(addresses));
+      if (!this.#hasIommu) this.#attached.locate();
     }
     this.#addresses = addresses;
-    this.#queue?.setLog(this.#virtqueueLog(addresses));
   }
 
   /** `EFAULT` when the queue logs its used ring, and `log` has no room for it. */
   checkLog(log: DirtyLog | undefined): void {
-    if (this.#queue !== undefined && this.#addresses !== undefined) {
+    if (this.#attached !== undefined && this.#addresses !== undefined) {
       this.#checkUsedRingLog(this.#addresses, log);
     }
   }
@@ -149,7 +160,7 @@ export class Vring {
   setLog(log: DirtyLog | undefined, logsBuffers: boolean): void {
     this.#log = log;
     this.#logsBuffers = logsBuffers;
-    if (this.#addresses !== undefined) this.#queue?.setLog(this.#virtqueueLog(this.#addresses));
+    if (this.#addresses !== undefined) this.#attached?.setLog(this.#virtqueueLog(this.#addresses));
   }
 
   /** A10. A kick that is pending in the new port is heard. */
@@ -160,6 +171,7 @@ export class Vring {
     this.#kick = port;
     this.#kicks = port?.events$.subscribe((count) => {
       this.counters.kicks += count;
+      this.retry();
       this.listener.kicked(this, count);
     });
   }
@@ -180,42 +192,39 @@ export class Vring {
 
   /**
    * Makes the queue, or makes it anew with what it has got to (A11). `EFAULT` when size, addresses
-   * or memory are missing or do not fit; the queue is then as it was.
+   * or memory are missing or do not fit; the queue is then as it was. Behind an IOMMU the rings are
+   * looked for when somebody {@link reach}es for them.
    */
-  attach(features: RingFeatures): Virtqueue {
+  attach(features: RingFeatures): void {
     const addresses = this.#addressesToAttach();
-    this.#queue = this.virtqueues.create(
-      this.memory.table,
-      addresses,
-      this.#size,
-      features,
-      this.base,
-      this.#virtqueueLog(addresses),
-    );
-    return this.#queue;
+    const plan = { size: this.#size, features, base: this.base };
+    const failed = (error: VhostError) => this.listener.failed(this, error);
+    const attached = new AttachedQueue(this.memory, this.virtqueues, plan, addresses, failed);
+    attached.setLog(this.#virtqueueLog(addresses));
+    if (!this.#hasIommu) attached.locate();
+    this.#attached = attached;
   }
 
   /** Throws as {@link attach} would; changes nothing. */
   checkAccess(): void {
-    const addresses = this.#addressesToAttach();
-    this.virtqueues.check(this.memory.table, addresses, this.#size);
-    this.#checkUsedRingLog(addresses, this.#log);
+    this.#checkRings(this.#addressesToAttach());
   }
 
   /** Ends the queue; its base stays where it had got to. */
   detach(): void {
     this.#base = this.base;
-    this.#queue = undefined;
+    this.#attached = undefined;
   }
 
   /** Finds the rings again after memory has changed (T23). Throws as {@link attach}. */
   relocate(): void {
-    if (this.#addresses !== undefined) this.#queue?.relocate(this.memory.table, this.#addresses);
+    this.#attached?.park();
+    if (!this.#hasIommu) this.#attached?.locate();
   }
 
   /** Calls the driver, if it wants to hear of what was published since the last time (B6). */
   callIfWanted(): void {
-    if (this.#queue?.takeCallWanted() !== true) {
+    if (this.queue?.takeCallWanted() !== true) {
       this.counters.callsSuppressed += 1;
       return;
     }
@@ -250,8 +259,18 @@ export class Vring {
     return this.#addresses;
   }
 
+  get #hasIommu(): boolean {
+    return this.memory.iotlb !== undefined;
+  }
+
+  #checkRings(addresses: VringAddresses): void {
+    if (!this.#hasIommu) this.virtqueues.check(this.memory.table, addresses, this.#size);
+    this.#checkUsedRingLog(addresses, this.#log);
+  }
+
+  /** Behind an IOMMU the ring is logged where it lies, and a log ignores what it has no room for. */
   #checkUsedRingLog(addresses: VringAddresses, log: DirtyLog | undefined): void {
-    if (!isLogged(addresses)) return;
+    if (!isLogged(addresses) || (this.#hasIommu && log !== undefined)) return;
     if (log?.covers(addresses.logAddress, usedRingBytes(this.#size)) === true) return;
     throw new VhostError('EFAULT', `queue ${this.index}: no log where its used ring is logged`);
   }
@@ -260,12 +279,12 @@ export class Vring {
     return {
       buffers: this.#logsBuffers ? this.#log : undefined,
       usedRing: isLogged(addresses) ? this.#log : undefined,
-      usedRingAddress: addresses.logAddress,
+      usedRingAddress: this.#hasIommu ? undefined : addresses.logAddress,
     };
   }
 
   #mustNotBeAttached(what: string): void {
-    if (this.#queue !== undefined) {
+    if (this.#attached !== undefined) {
       throw new VhostError('EBUSY', `queue ${this.index} runs: ${what} cannot be set`);
     }
   }

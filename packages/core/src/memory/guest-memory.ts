@@ -1,9 +1,12 @@
 import type { Observable } from 'rxjs';
 import { VhostError } from '../errors/vhost-error.js';
 import { BreakWatch } from './break-watch.js';
+import { DeviceAddresses } from './device-addresses.js';
+import type { Iotlb } from './iotlb.js';
 import type { MemoryMapping } from './mapping.js';
 import type { MemoryRegion } from './memory-region.js';
 import { MemoryTable } from './memory-table.js';
+import type { Translator } from './translator.js';
 
 /** Regions that a device's memory may have: as many as QEMU with KVM, the largest asker, can use. */
 export const DEFAULT_MAX_REGIONS = 509;
@@ -16,15 +19,34 @@ export class GuestMemory {
   readonly #uses = new Map<MemoryMapping, number>();
   readonly #watch = new BreakWatch();
   #table: MemoryTable;
+  #iotlb: Iotlb | undefined;
+  #translator: Translator;
 
   /** @param maxRegions - the most regions in one table */
   constructor(readonly maxRegions = DEFAULT_MAX_REGIONS) {
     this.#table = this.#newTable([]);
+    this.#translator = this.#table;
   }
 
   /** The table as it is now. To keep it over a turn, `retain` it. */
   get table(): MemoryTable {
     return this.#table;
+  }
+
+  /** The translations known, while the driver's addresses are behind an IOMMU (seed B10). */
+  get iotlb(): Iotlb | undefined {
+    return this.#iotlb;
+  }
+
+  /** Puts an IOMMU with these translations before guest memory, or takes it away. */
+  setIotlb(iotlb: Iotlb | undefined): void {
+    this.#iotlb = iotlb;
+    this.#translator = this.#translatorNow();
+  }
+
+  /** What turns a driver's addresses into places in the current table. */
+  get translator(): Translator {
+    return this.#translator;
   }
 
   /** Emits {@link fault} when bytes of the current table turn out to be gone (hazard T20). */
@@ -56,6 +78,7 @@ export class GuestMemory {
       this.#releaseUnused(regions);
       throw error;
     }
+    this.#translator = this.#translatorNow();
     this.#watch.follow(this.#table.regions);
     old.release();
   }
@@ -85,6 +108,10 @@ export class GuestMemory {
   /** Lets everything go; the table is empty from here on. */
   clear(): void {
     this.replace([]);
+  }
+
+  #translatorNow(): Translator {
+    return this.#iotlb === undefined ? this.#table : new DeviceAddresses(this.#table, this.#iotlb);
   }
 
   #newTable(regions: readonly MemoryRegion[]): MemoryTable {

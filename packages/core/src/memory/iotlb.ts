@@ -54,16 +54,39 @@ export class Iotlb {
     if (size < 1 || Math.min(address, userAddress) < 0 || largest > ADDRESS_LIMIT) {
       throw new VhostError('EINVAL', `IOTLB: ${size} bytes at 0x${address.toString(16)}`);
     }
-    this.invalidate(address, size);
+    this.#forget(address, size);
     this.#insert(range);
-    while (this.#age.length > this.capacity) {
-      const oldest = this.#age[0] as IotlbRange;
-      this.invalidate(oldest.address, oldest.size);
-    }
+    this.#forgetOldest();
   }
 
   /** Nothing is known of `[address, address + size)` any more. */
   invalidate(address: number, size: number): void {
+    this.#forget(address, size);
+    // A range from whose middle something was taken is two.
+    this.#forgetOldest();
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    this.#ranges = [];
+    this.#age.length = 0;
+    this.generation += 1;
+  }
+
+  /** The range that `address` lies in. */
+  find(address: number): IotlbRange | undefined {
+    const range = this.#ranges[this.#indexAfter(address) - 1];
+    return range !== undefined && address < rangeEnd(range) ? range : undefined;
+  }
+
+  #forgetOldest(): void {
+    while (this.#age.length > this.capacity) {
+      const oldest = this.#age[0] as IotlbRange;
+      this.#forget(oldest.address, oldest.size);
+    }
+  }
+
+  #forget(address: number, size: number): void {
     const end = address + size;
     let first = this.#indexAfter(address);
     if (first > 0 && rangeEnd(this.#ranges[first - 1] as IotlbRange) > address) first -= 1;
@@ -86,19 +109,6 @@ export class Iotlb {
         });
       }
     }
-  }
-
-  /** Forgets everything. */
-  clear(): void {
-    this.#ranges = [];
-    this.#age.length = 0;
-    this.generation += 1;
-  }
-
-  /** The range that `address` lies in. */
-  find(address: number): IotlbRange | undefined {
-    const range = this.#ranges[this.#indexAfter(address) - 1];
-    return range !== undefined && address < rangeEnd(range) ? range : undefined;
   }
 
   #insert(range: IotlbRange): void {

@@ -2,7 +2,8 @@ import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { IdlePoll } from '../device/idle-poll.js';
 import { TurnBudget } from '../device/turn-budget.js';
-import { toVhostError } from '../errors/vhost-error.js';
+import { toVhostError, type VhostError } from '../errors/vhost-error.js';
+import { IotlbMiss } from '../memory/translator.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { writeReceiveHeaders } from './net-header.js';
@@ -62,8 +63,9 @@ export class ReceiveQueue implements NetQueue {
 
   run(): void {
     const { attachment, context } = this;
-    const { queue } = context.vring;
-    if (attachment === undefined || queue === undefined || this.#faulted) return;
+    if (attachment === undefined || this.#faulted) return;
+    const queue = context.vring.reach();
+    if (queue === undefined) return;
     queue.disableNotifications();
     this.#budget.begin(queue.walked);
     for (;;) {
@@ -86,9 +88,6 @@ export class ReceiveQueue implements NetQueue {
           this.#stopListening();
           return;
         case 'fault':
-          this.#faulted = true;
-          // Nothing more until the driver kicks again (B9), which it is asked to do.
-          queue.requestKick();
           this.#stopListening();
           return;
       }
@@ -105,9 +104,7 @@ export class ReceiveQueue implements NetQueue {
     this.#tooFew = 0;
     const taken = queue.takeWritable(batch, limit, headerLength, ownHeader ? headerLength : 0);
     if (taken === 0) {
-      if (queue.fault === undefined) return 'no buffers';
-      this.context.fail(queue.fault);
-      return 'fault';
+      return queue.fault === undefined ? 'no buffers' : this.#standStill(queue, queue.fault);
     }
     batch.chainsPerFrame = attachment.mergeable ? batch.capacity : 1;
     // With a segment for every descriptor of the ring, the guest has no more to offer either.
@@ -120,8 +117,7 @@ export class ReceiveQueue implements NetQueue {
       filled = socket.receive(batch);
     } catch (error) {
       queue.putBack(taken);
-      this.context.fail(toVhostError(error));
-      return 'fault';
+      return this.#standStill(queue, toVhostError(error));
     }
     queue.putBack(taken - filled);
     this.#adapt(taken, filled);
@@ -137,12 +133,22 @@ export class ReceiveQueue implements NetQueue {
     return 'received';
   }
 
+  /**
+   * Nothing more until the driver kicks again (B9), which it is asked to do, or until an address
+   * that is missing becomes known (B10), which needs no kick.
+   */
+  #standStill(queue: Virtqueue, error: VhostError): 'fault' {
+    this.#faulted = true;
+    if (!(error instanceof IotlbMiss)) queue.requestKick();
+    this.context.fail(error);
+    return 'fault';
+  }
+
   /** A frame needs more chains than it was given: try with more, or wait until there are more. */
   #wantMore(queue: Virtqueue, taken: number, limit: number): 'received' | 'no buffers' | 'fault' {
     if (queue.fault !== undefined) {
       // A broken chain stands between: more will not come past it.
-      this.context.fail(queue.fault);
-      return 'fault';
+      return this.#standStill(queue, queue.fault);
     }
     if (taken < limit) {
       this.#tooFew = taken;

@@ -2,7 +2,8 @@ import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { IdlePoll } from '../device/idle-poll.js';
 import { TurnBudget } from '../device/turn-budget.js';
-import { ERRNO, toVhostError, type VhostError } from '../errors/vhost-error.js';
+import { ERRNO, toVhostError, VhostError } from '../errors/vhost-error.js';
+import { IotlbMiss } from '../memory/translator.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import type { NetQueue, NetQueueContext, QueueAttachment } from './net-queue.js';
@@ -60,7 +61,22 @@ export class TransmitQueue implements NetQueue {
 
   settled(): Promise<void> | undefined {
     if (this.#leaving.length === 0) return undefined;
-    return Promise.all(this.#leaving.map((path) => path.drain())).then(() => this.#reap());
+    return Promise.all(this.#leaving.map((path) => path.drain())).then(() => {
+      this.#reap();
+      if (this.attachment === undefined) this.#giveUpLeaving();
+    });
+  }
+
+  /**
+   * What has completed and still cannot be published never will be: the front-end, which alone can
+   * tell where the ring is, waits for this queue to stop (B10, T16).
+   */
+  #giveUpLeaving(): void {
+    const lost = this.#leaving.reduce((sum, path) => sum + path.unpublished, 0);
+    this.#leaving = [];
+    if (lost === 0) return;
+    const what = `${lost} frames were sent and cannot be given back: the ring is not mapped`;
+    this.context.fail(new VhostError('EFAULT', what));
   }
 
   #pathTo(socket: PacketSocket): TransmitPath {
@@ -102,7 +118,7 @@ export class TransmitQueue implements NetQueue {
   run(): void {
     const { attachment, context } = this;
     const path = this.#path;
-    const { queue } = context.vring;
+    const queue = context.vring.reach();
     this.#reap();
     if (attachment === undefined || path === undefined || queue === undefined) return;
     if (this.#faulted) return;
@@ -159,10 +175,13 @@ export class TransmitQueue implements NetQueue {
     return 'stop';
   }
 
-  /** Nothing more until the driver kicks again (B9), which it is asked to do. */
+  /**
+   * Nothing more until the driver kicks again (B9), which it is asked to do, or until an address
+   * that is missing becomes known (B10), which needs no kick.
+   */
   #standStill(queue: Virtqueue, error: VhostError): 'stop' {
     this.#faulted = true;
-    queue.requestKick();
+    if (!(error instanceof IotlbMiss)) queue.requestKick();
     this.context.fail(error);
     return 'stop';
   }

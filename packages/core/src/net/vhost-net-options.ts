@@ -1,6 +1,6 @@
 import type { BackendChain } from '../backend/backend-provider.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
-import { COMMON_FEATURES, MEMORY_FEATURES } from '../device/features.js';
+import { COMMON_FEATURES, memoryFeatures } from '../device/features.js';
 import type { VhostDeviceOptions } from '../device/vhost-device-options.js';
 import { CONTROL_FEATURES } from './control/control-queues.js';
 import { NET_FEATURE } from './net-features.js';
@@ -45,7 +45,7 @@ export function offeredNetFeatures(
   const { mac, mtu, offloads = {}, controlQueue = false } = options;
   return (
     COMMON_FEATURES |
-    MEMORY_FEATURES |
+    memoryFeatures(options) |
     NET_FEATURE.MRG_RXBUF |
     NET_FEATURE.VHOST_NET_HEADER |
     offeredOffloads(offloads, backends) |

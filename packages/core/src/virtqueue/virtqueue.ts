@@ -122,7 +122,8 @@ export interface Virtqueue {
 
   /**
    * Goes on in another place: memory or ring addresses have changed under the queue (T23).
-   * Throws as `VirtqueueFactory.check`; the queue must then not be used any more.
+   * Throws as `VirtqueueFactory.check`; the queue must then not be used before another call that
+   * does not.
    */
   relocate(table: Translator, addresses: RingAddresses): void;
 }

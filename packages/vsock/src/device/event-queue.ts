@@ -56,8 +56,9 @@ export class EventQueue implements VsockQueue {
   }
 
   run(): void {
-    const { queue } = this.context.vring;
-    if (!this.#running || this.#faulted || queue === undefined || !this.#pending) return;
+    if (!this.#running || this.#faulted || !this.#pending) return;
+    const queue = this.context.vring.reach();
+    if (queue === undefined) return;
     const batch = this.#batch;
     do {
       if (queue.takeWritable(batch, 1, EVENT_BYTES, 0) === 1) {

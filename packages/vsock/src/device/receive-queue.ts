@@ -62,8 +62,9 @@ export class ReceiveQueue implements VsockQueue {
   }
 
   run(): void {
-    const { queue } = this.context.vring;
-    if (!this.#running || this.#faulted || queue === undefined) return;
+    if (!this.#running || this.#faulted) return;
+    const queue = this.context.vring.reach();
+    if (queue === undefined) return;
     queue.disableNotifications();
     this.#budget.begin(queue.walked);
     while (this.endpoint.sendable) {
@@ -84,12 +85,18 @@ export class ReceiveQueue implements VsockQueue {
           this.counters.starved += 1;
           return;
         case 'fault':
-          // Nothing more until the driver kicks again (B9), which it is asked to do.
-          this.#faulted = true;
-          queue.requestKick();
           return;
       }
     }
+  }
+
+  /**
+   * Nothing more until the driver kicks again (B9), which it is asked to do, or until an address that
+   * is missing becomes known (B10).
+   */
+  #standStill(queue: Virtqueue): void {
+    this.#faulted = true;
+    queue.requestKick();
   }
 
   #sendSome(queue: Virtqueue): 'sent' | 'no buffers' | 'fault' {
@@ -98,6 +105,7 @@ export class ReceiveQueue implements VsockQueue {
     const taken = queue.takeWritable(batch, limit, HEADER_BYTES, 0);
     if (taken === 0) {
       if (queue.fault === undefined) return 'no buffers';
+      this.#standStill(queue);
       this.context.fail(queue.fault);
       return 'fault';
     }
@@ -113,7 +121,9 @@ export class ReceiveQueue implements VsockQueue {
     else if (filled * 4 < taken) this.#chains = Math.max(this.#chains >> 1, FEWEST_CHAINS);
     if (filled === 0) {
       // There is something to send, but not into a buffer as small as this one.
-      return this.endpoint.sendable ? 'fault' : 'sent';
+      if (!this.endpoint.sendable) return 'sent';
+      this.#standStill(queue);
+      return 'fault';
     }
     batch.frameCount = filled;
     queue.completeWritable(batch);

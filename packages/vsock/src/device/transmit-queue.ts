@@ -80,8 +80,9 @@ export class TransmitQueue implements VsockQueue {
   }
 
   run(): void {
-    const { queue } = this.context.vring;
-    if (!this.#running || this.#faulted || queue === undefined) return;
+    if (!this.#running || this.#faulted) return;
+    const queue = this.context.vring.reach();
+    if (queue === undefined) return;
     queue.disableNotifications();
     this.#budget.begin(queue.walked);
     while (this.#running) {

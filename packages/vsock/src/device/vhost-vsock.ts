@@ -1,7 +1,7 @@
 import {
   COMMON_FEATURES,
   FEATURE,
-  MEMORY_FEATURES,
+  memoryFeatures,
   type QueueMode,
   RequestInterface,
   VhostDevice,
@@ -72,7 +72,7 @@ export class VhostVsock extends VhostDevice {
     this.config = new VsockConfigSpace(options.guestCid);
     this.offeredFeatures =
       COMMON_FEATURES |
-      MEMORY_FEATURES |
+      memoryFeatures(options) |
       VsockFeature.STREAM |
       VsockFeature.NO_IMPLIED_STREAM |
       (options.seqpacket === false ? 0n : VsockFeature.SEQPACKET);

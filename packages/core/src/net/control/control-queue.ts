@@ -57,8 +57,9 @@ export class ControlQueue implements NetQueue {
   run(): void {
     for (let commands = 0; commands < COMMANDS_PER_TURN; ) {
       // A command may have stopped this very queue.
-      const { queue } = this.context.vring;
-      if (this.attachment === undefined || queue === undefined || this.#faulted) return;
+      if (this.attachment === undefined || this.#faulted) return;
+      const queue = this.context.vring.reach();
+      if (queue === undefined) return;
       if (queue.takeExchange(this.#command, this.#answer) > 0) {
         this.#obey(queue);
         commands += 1;

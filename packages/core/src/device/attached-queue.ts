@@ -1,0 +1,115 @@
+import { toVhostError, type VhostError } from '../errors/vhost-error.js';
+import type { GuestMemory } from '../memory/guest-memory.js';
+import {
+  availableRingBytes,
+  descriptorTableBytes,
+  usedRingBytes,
+} from '../virtqueue/split/split-layout.js';
+import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import { NO_LOG, type VirtqueueLog } from '../virtqueue/virtqueue-log.js';
+import type { VringAddresses } from './virtio-device.js';
+
+/** What a queue is made with when its rings have been found. */
+export interface QueuePlan {
+  readonly size: number;
+  readonly features: RingFeatures;
+  /** The next available index to begin at. */
+  readonly base: number;
+}
+
+/**
+ * A vring's queue while it is attached. Behind an IOMMU (seed B10) the rings' addresses are only as
+ * good as the translations that the front-end has told: while one is missing the queue is *parked*.
+ * It keeps where it had got to, but nobody may touch the rings; the next one who wants to looks for
+ * them again. A look that fails is reported once; then nobody looks before there is a reason to,
+ * a kick or an update.
+ */
+export class AttachedQueue {
+  #queue: Virtqueue | undefined;
+  #located = false;
+  #stalled = false;
+  #log: VirtqueueLog = NO_LOG;
+
+  /** @param failed - told why the rings cannot be reached */
+  constructor(
+    private readonly memory: GuestMemory,
+    private readonly virtqueues: VirtqueueFactory,
+    private readonly plan: QueuePlan,
+    private addresses: VringAddresses,
+    private readonly failed: (error: VhostError) => void,
+  ) {}
+
+  /** The queue, unless it is parked. */
+  get queue(): Virtqueue | undefined {
+    return this.#located ? this.#queue : undefined;
+  }
+
+  get nextAvailable(): number {
+    return this.#queue?.nextAvailable ?? this.plan.base;
+  }
+
+  /** The queue; looks for the rings if it is parked. Undefined when they cannot be reached now. */
+  reach(): Virtqueue | undefined {
+    if (this.#located) return this.#queue;
+    if (this.#stalled) return undefined;
+    try {
+      return this.locate();
+    } catch (error) {
+      this.#stalled = true;
+      this.failed(toVhostError(error));
+      return undefined;
+    }
+  }
+
+  /**
+   * Finds the rings in memory as it is now. Throws `EFAULT`, `EINVAL`, and behind an IOMMU `EPERM`
+   * or an `IotlbMiss`.
+   */
+  locate(): Virtqueue {
+    const { memory, plan, addresses } = this;
+    if (this.#queue === undefined) {
+      const { size, features, base } = plan;
+      const { virtqueues } = this;
+      const { translator } = memory;
+      this.#queue = virtqueues.create(translator, addresses, size, features, base, this.#log);
+    } else {
+      this.#queue.relocate(memory.translator, addresses);
+      this.#queue.setLog(this.#log);
+    }
+    this.#located = true;
+    this.#stalled = false;
+    return this.#queue;
+  }
+
+  /** The rings are to be looked for again: memory, addresses or translations have changed. */
+  park(addresses = this.addresses): void {
+    this.addresses = addresses;
+    this.#located = false;
+    this.#stalled = false;
+  }
+
+  /** There is reason to look once more for rings that were not found. */
+  retry(): void {
+    this.#stalled = false;
+  }
+
+  /** Parks if a part of the rings lies in `[address, end)`. */
+  parkIfIn(address: number, end: number): void {
+    if (this.#located && this.#liesIn(address, end)) this.park();
+  }
+
+  setLog(log: VirtqueueLog): void {
+    this.#log = log;
+    this.queue?.setLog(log);
+  }
+
+  #liesIn(address: number, end: number): boolean {
+    const { size } = this.plan;
+    const { descriptorTable, availableRing, usedRing } = this.addresses;
+    return [
+      [descriptorTable, descriptorTableBytes(size)] as const,
+      [availableRing, availableRingBytes(size)] as const,
+      [usedRing, usedRingBytes(size)] as const,
+    ].some(([start, bytes]) => start < end && address < start + bytes);
+  }
+}
