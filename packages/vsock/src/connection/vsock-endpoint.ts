@@ -55,8 +55,6 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   readonly #events = new Subject<VsockEvent>();
   #cid: number;
   #types = packetTypesOf(0n);
-  /** The carrier has been told, and has not yet heard that there is nothing. */
-  #told = false;
 
   readonly sendable$: Observable<void> = this.#sendable.asObservable();
   /** Connections that begin and end, and resets of the transport. */
@@ -160,7 +158,6 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
       this.counters.packetsSent += 1;
       return true;
     }
-    this.#told = false;
     return false;
   }
 
@@ -280,9 +277,8 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
     this.#tell();
   }
 
+  /** After one thing more to send: the first one turns {@link sendable} true. */
   #tell(): void {
-    if (this.#told) return;
-    this.#told = true;
-    this.#sendable.next();
+    if (this.#resets.length + this.#rotation.length === 1) this.#sendable.next();
   }
 }
