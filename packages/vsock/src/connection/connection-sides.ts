@@ -39,6 +39,10 @@ export class ConnectionSides {
     this.outgoing = new OutgoingSide(local, remote, this.packetType, credit, this.outbox);
   }
 
+  get peerBufferSize(): number {
+    return this.outbox.credit.allocation;
+  }
+
   get unsentBytes(): number {
     return this.outbox.queue.length;
   }

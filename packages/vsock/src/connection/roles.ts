@@ -52,6 +52,8 @@ export interface Connection {
   /** Payload bytes received, and payload bytes handed to the carrier. */
   readonly bytesReceived: number;
   readonly bytesSent: number;
+  /** Bytes of the peer's buffer, as it said last: no message can be longer. */
+  readonly peerBufferSize: number;
   /** Bytes that wait to be sent. */
   readonly unsentBytes: number;
   /** Bytes that came and wait to be taken. */
