@@ -8,6 +8,7 @@ export * from './backend/vhost-user-server.js';
 export * from './channel/message-channel.js';
 export * from './channel/received-fds.js';
 export * from './frontend/frontend-requests.js';
+export * from './frontend/reconnecting-frontend.js';
 export * from './frontend/vhost-user-frontend.js';
 export * from './protocol/backend-requests.js';
 export * from './protocol/features.js';

@@ -9,7 +9,7 @@ import {
   vringAddresses,
 } from '@rxvhost/guest';
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
-import { type SharedRegion, VhostUserFrontend } from '../../src/index.js';
+import { type MachineSetup, type SharedRegion, VhostUserFrontend } from '../../src/index.js';
 
 const MEMORY = 2 << 20;
 const GUEST_ADDRESS = 0x10_0000;
@@ -57,6 +57,18 @@ export class TestVm {
       size: MEMORY,
       fd: this.memory,
     };
+  }
+
+  /** The whole VM as a front-end that reconnects describes it. */
+  machine(features = DRIVER_FEATURES): MachineSetup {
+    const queues = this.nic.rings.map((ring) => ({
+      size: ring.queue.size,
+      base: () => this.usedIndex(ring),
+      addresses: vringAddresses(this.arena, ring.queue),
+      kick: asEventFd(ring.kick),
+      call: asEventFd(ring.call),
+    }));
+    return { handshake: { features }, memory: [this.region], queues };
   }
 
   /** The VMM connects, negotiates and shares memory. */
