@@ -123,6 +123,11 @@ export class RingMemory {
     }
   }
 
+  /** The head that was made available with number `index`. */
+  availableHead(index: number): number {
+    return this.view.getUint16(AVAILABLE + 4 + 2 * (index % this.size), true);
+  }
+
   get usedFlags(): number {
     return this.view.getUint16(USED, true);
   }

@@ -1,0 +1,108 @@
+import type { VhostError } from '../../errors/vhost-error.js';
+import type { Translator } from '../../memory/translator.js';
+import type { PacketBatch } from '../packet-batch.js';
+import type { RingAddresses, Virtqueue } from '../virtqueue.js';
+import type { VirtqueueLog } from '../virtqueue-log.js';
+import type { Inflight } from './inflight.js';
+
+/** A queue that says where its next publication begins. */
+export interface TrackableVirtqueue extends Virtqueue {
+  readonly nextUsed: number;
+}
+
+/**
+ * A virtqueue that keeps an inflight region up to date. A layer of its own, so that a queue without
+ * such a region, the usual case, pays nothing.
+ */
+export class TrackedVirtqueue implements Virtqueue {
+  constructor(
+    private readonly queue: TrackableVirtqueue,
+    private readonly inflight: Inflight,
+  ) {}
+
+  get size(): number {
+    return this.queue.size;
+  }
+
+  get nextAvailable(): number {
+    return this.queue.nextAvailable;
+  }
+
+  get fault(): VhostError | undefined {
+    return this.queue.fault;
+  }
+
+  get truncated(): boolean {
+    return this.queue.truncated;
+  }
+
+  get walked(): number {
+    return this.queue.walked;
+  }
+
+  takeReadable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
+    return this.#note(batch, this.queue.takeReadable(batch, limit, headerLength, skip));
+  }
+
+  takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
+    return this.#note(batch, this.queue.takeWritable(batch, limit, headerLength, skip));
+  }
+
+  takeExchange(request: PacketBatch, answer: PacketBatch): number {
+    return this.#note(answer, this.queue.takeExchange(request, answer));
+  }
+
+  putBack(chains: number): void {
+    this.inflight.putBack(chains);
+    this.queue.putBack(chains);
+  }
+
+  completeReadable(heads: Uint32Array, first: number, count: number): void {
+    this.inflight.completing(heads, first, count);
+    this.queue.completeReadable(heads, first, count);
+    this.inflight.completed(heads, first, count, this.queue.nextUsed);
+  }
+
+  completeWritable(batch: PacketBatch): void {
+    let chains = 0;
+    for (let frame = 0; frame < batch.frameCount; frame += 1) {
+      chains += batch.frameChains[frame] as number;
+    }
+    this.inflight.completing(batch.heads, 0, chains);
+    this.queue.completeWritable(batch);
+    this.inflight.completed(batch.heads, 0, chains, this.queue.nextUsed);
+  }
+
+  takeCallWanted(): boolean {
+    return this.queue.takeCallWanted();
+  }
+
+  disableNotifications(): void {
+    this.queue.disableNotifications();
+  }
+
+  enableNotifications(seen?: number): boolean {
+    return this.queue.enableNotifications(seen);
+  }
+
+  requestKick(): void {
+    this.queue.requestKick();
+  }
+
+  isEmpty(): boolean {
+    return this.queue.isEmpty();
+  }
+
+  setLog(log: VirtqueueLog): void {
+    this.queue.setLog(log);
+  }
+
+  relocate(table: Translator, addresses: RingAddresses): void {
+    this.queue.relocate(table, addresses);
+  }
+
+  #note(batch: PacketBatch, taken: number): number {
+    this.inflight.taken(batch.heads, taken);
+    return taken;
+  }
+}
