@@ -240,20 +240,31 @@ t.test('T12 any script with any number of deaths serves each chain once, in orde
   );
 });
 
-t.test('T12 a region that is not this queue’s is refused, one of a former life is begun anew', async (t) => {
-  const region = new DataView(new ArrayBuffer(splitInflightBytes(SIZE)));
-  const state = (used: number) => ({ used, availableHead: () => 0 });
-  t.throws(() => new SplitInflight(region, 2 * SIZE), { code: 'EINVAL' });
-  t.equal(new SplitInflight(region, SIZE).recover(state(100)), undefined, 'memory never used');
-  t.throws(() => new SplitInflight(region, SIZE / 2).recover(state(100)), { code: 'EINVAL' });
-  const before = new SplitInflight(region, SIZE);
-  before.recover(state(100));
-  before.taken(Uint32Array.of(3, 1), 2);
-  t.throws(() => new SplitInflight(region, SIZE).recover(state(100)), { code: 'EINVAL' }, 'not the ring’s');
-  t.equal(new SplitInflight(region, SIZE).recover(state(0)), 0, 'the ring was begun anew');
-  region.setUint16(8, 2, true);
-  t.throws(() => new SplitInflight(region, SIZE).recover(state(0)), { code: 'EINVAL' }, 'version 2');
-});
+t.test(
+  'T12 a region that is not this queue’s is refused, one of a former life is begun anew',
+  async (t) => {
+    const region = new DataView(new ArrayBuffer(splitInflightBytes(SIZE)));
+    const state = (used: number) => ({ used, availableHead: () => 0 });
+    t.throws(() => new SplitInflight(region, 2 * SIZE), { code: 'EINVAL' });
+    t.equal(new SplitInflight(region, SIZE).recover(state(100)), undefined, 'memory never used');
+    t.throws(() => new SplitInflight(region, SIZE / 2).recover(state(100)), { code: 'EINVAL' });
+    const before = new SplitInflight(region, SIZE);
+    before.recover(state(100));
+    before.taken(Uint32Array.of(3, 1), 2);
+    t.throws(
+      () => new SplitInflight(region, SIZE).recover(state(100)),
+      { code: 'EINVAL' },
+      'not the ring’s',
+    );
+    t.equal(new SplitInflight(region, SIZE).recover(state(0)), 0, 'the ring was begun anew');
+    region.setUint16(8, 2, true);
+    t.throws(
+      () => new SplitInflight(region, SIZE).recover(state(0)),
+      { code: 'EINVAL' },
+      'version 2',
+    );
+  },
+);
 
 t.test('T12 no bytes of a region make recovery throw anything but a refusal', async () => {
   fc.assert(
