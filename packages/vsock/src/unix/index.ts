@@ -1,0 +1,3 @@
+export * from './connect-line.js';
+export * from './unix-gateway.js';
+export * from './unix-relay.js';
