@@ -8,10 +8,32 @@ export interface OptionRow {
   /** What stands for the value in `--help`; absent for a switch. */
   readonly value?: string;
   readonly help: string;
+  /** It may be given several times. */
+  readonly repeats?: true;
 }
 
-/** What was given: each option at most once, as text; switches are `''`. */
-export type GivenOptions = ReadonlyMap<string, string>;
+/** What was given, as text; switches are `''`. */
+export class GivenOptions {
+  readonly #values = new Map<string, string[]>();
+
+  has(name: string): boolean {
+    return this.#values.has(name);
+  }
+
+  /** The value of an option that is given at most once. */
+  get(name: string): string | undefined {
+    return this.#values.get(name)?.[0];
+  }
+
+  /** The values of one that may be repeated, in order. */
+  all(name: string): readonly string[] {
+    return this.#values.get(name) ?? [];
+  }
+
+  add(name: string, value: string): void {
+    this.#values.set(name, [...this.all(name), value]);
+  }
+}
 
 /**
  * Reads `--name=value`, `--name value` and switches.
@@ -32,7 +54,7 @@ export function parseOptions(
     ]),
   );
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
-  const given = new Map<string, string>();
+  const given = new GivenOptions();
   for (const token of tokens) {
     if (token.kind === 'option-terminator') continue;
     if (token.kind === 'positional') {
@@ -42,8 +64,9 @@ export function parseOptions(
     if (row === undefined) {
       throw new UsageError(`unknown option ${token.rawName}: see ${command} --help`);
     }
-    if (given.has(row.name)) throw new UsageError(`--${row.name} is given twice: give it once`);
-    given.set(row.name, givenValue(row, token.value, token.inlineValue));
+    if (given.has(row.name) && row.repeats !== true)
+      throw new UsageError(`--${row.name} is given twice: give it once`);
+    given.add(row.name, givenValue(row, token.value, token.inlineValue));
   }
   return given;
 }

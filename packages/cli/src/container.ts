@@ -15,6 +15,14 @@ import {
   type VhostNetOptions,
 } from '@rxvhost/core';
 import { NativeCopier } from '@rxvhost/sys';
+import {
+  type PacketEndpoint,
+  VhostVsock,
+  type VhostVsockOptions,
+  VSOCK_ENDPOINT,
+  VSOCK_OPTIONS,
+  vsockModule,
+} from '@rxvhost/vsock';
 import { Container, ContainerModule, type ServiceIdentifier } from 'inversify';
 import type { BackendFactory } from './backends/backend-factory.js';
 import { IpBackendFactory } from './backends/ip-factory.js';
@@ -73,4 +81,17 @@ export function createNic(
   container.bind<VhostNetOptions>(NET_OPTIONS).toConstantValue(options);
   container.load(netModule);
   return container.get(VhostNet);
+}
+
+/** A vsock device out of the container, one of several that there may be. */
+export function createVsock(
+  container: Container,
+  endpoint: PacketEndpoint,
+  options: Omit<VhostVsockOptions, 'endpoint'>,
+): VhostVsock {
+  const own = new Container({ parent: container });
+  own.bind<PacketEndpoint>(VSOCK_ENDPOINT).toConstantValue(endpoint);
+  own.bind<Omit<VhostVsockOptions, 'endpoint'>>(VSOCK_OPTIONS).toConstantValue(options);
+  own.load(vsockModule);
+  return own.get(VhostVsock);
 }

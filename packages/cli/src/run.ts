@@ -19,6 +19,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     help: 'serve a virtio network card over vhost-user',
     load: async () => (await import('./net/net-command.js')).netCommand,
   },
+  vsock: {
+    help: 'serve sockets between a guest and its host over vhost-user',
+    load: async () => (await import('./vsock/vsock-command.js')).vsockCommand,
+  },
 };
 
 /**

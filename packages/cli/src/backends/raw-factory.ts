@@ -1,7 +1,7 @@
 import { openRaw } from '@rxvhost/backend-raw';
 import { interfaceNameFault } from '@rxvhost/sys';
-import { parseMac } from '../net/values.js';
 import { UsageError } from '../usage-error.js';
+import { parseMac } from '../values.js';
 import type { BackendFactory, BackendPlan } from './backend-factory.js';
 
 /** `raw:ifname=NAME`: a raw packet socket on an interface. */

@@ -6,8 +6,8 @@ import {
   type PacketSocket,
   VhostError,
 } from '@rxvhost/core';
-import { parseFd } from '../net/values.js';
 import { EnvironmentError, UsageError } from '../usage-error.js';
+import { parseFd } from '../values.js';
 import type { BackendFactory, BackendPlan } from './backend-factory.js';
 import { describeQueues, parseQueues } from './queues.js';
 

@@ -1,9 +1,9 @@
 import type { BackendFactory } from '../backends/backend-factory.js';
 import { describeOptions, describeRows } from '../command-line.js';
 import { BACKEND_FACTORY, createContainer, createNic } from '../container.js';
+import { serveDevices } from '../front-end/serve-devices.js';
 import type { Terminal } from '../terminal.js';
 import { NET_OPTIONS, parseNetOptions } from './net-options.js';
-import { serveNet } from './net-service.js';
 
 /** What `--print-capabilities` prints: vhost-user.json knows no optional features of a NIC. */
 const CAPABILITIES = { type: 'net', features: [] };
@@ -21,9 +21,10 @@ export async function netCommand(argv: readonly string[], terminal: Terminal): P
     return;
   }
   const options = parseNetOptions(argv, factories);
-  await serveNet(
-    createNic(container, options.backend.open(options.nic.mtu), options.nic),
-    options,
+  const nic = createNic(container, options.backend.open(options.nic.mtu), options.nic);
+  await serveDevices(
+    [{ device: nic, endpoint: options.endpoint, what: `backend ${options.backend.description}` }],
+    { ...options, statistics: () => nic.statistics() },
     terminal,
   );
 }

@@ -2,14 +2,15 @@ import type { VhostNetOptions } from '@rxvhost/core';
 import type { BackendFactory, BackendPlan } from '../backends/backend-factory.js';
 import { planBackend } from '../backends/backend-spec.js';
 import { type GivenOptions, type OptionRow, parseOptions } from '../command-line.js';
+import {
+  ENDPOINT_OPTIONS,
+  type Endpoint,
+  parseEndpoint,
+  SERVICE_OPTIONS,
+} from '../front-end/endpoint.js';
 import { UsageError } from '../usage-error.js';
+import { parseMac, parseMtu, parseQueueSize } from '../values.js';
 import { OFFLOAD_ITEMS, parseOffloads } from './offload-list.js';
-import { parseFd, parseMac, parseMtu, parseQueueSize, parseSocketPath } from './values.js';
-
-/** Where the front-end is met. */
-export type Endpoint =
-  | { readonly kind: 'listen'; readonly path: string }
-  | { readonly kind: 'connected'; readonly fd: number };
 
 /** What `rxvhost net` was asked to do. */
 export interface NetOptions {
@@ -22,12 +23,7 @@ export interface NetOptions {
 }
 
 export const NET_OPTIONS: readonly OptionRow[] = [
-  {
-    name: 'socket-path',
-    value: 'PATH',
-    help: 'listen for the front-end (VMM) on this Unix socket',
-  },
-  { name: 'fd', value: 'N', help: 'serve this inherited, already connected Unix socket instead' },
+  ...ENDPOINT_OPTIONS,
   { name: 'backend', value: 'SPEC', help: 'what the NIC is attached to: see below' },
   { name: 'mac', value: 'ADDRESS', help: 'MAC address that the device reports' },
   {
@@ -44,20 +40,12 @@ export const NET_OPTIONS: readonly OptionRow[] = [
       `Names: none, ${OFFLOAD_ITEMS.slice(0, 7).join(', ')},\n${OFFLOAD_ITEMS.slice(7).join(', ')}`,
   },
   {
-    name: 'queue-size',
-    value: 'N',
-    help: 'largest virtqueue size to accept, a power of two up to 32768 (1024)',
-  },
-  {
     name: 'control-queue',
     help:
       'offer a control queue: receive filters, RSS and so on. Only for front-ends that pass it on;\n' +
       'QEMU keeps it to itself, and would filter nothing',
   },
-  { name: 'once', help: 'end when the first front-end disconnects' },
-  { name: 'stats', help: 'print final statistics on stdout, as one JSON object' },
-  { name: 'print-capabilities', help: 'print what this back-end can do, as JSON, and exit' },
-  { name: 'help', help: 'print this' },
+  ...SERVICE_OPTIONS,
 ];
 
 /** Reads and checks the arguments of `rxvhost net`. Throws {@link UsageError}. */
@@ -73,17 +61,6 @@ export function parseNetOptions(
     once: given.has('once'),
     stats: given.has('stats'),
   };
-}
-
-function parseEndpoint(given: GivenOptions): Endpoint {
-  const path = given.get('socket-path');
-  const fd = given.get('fd');
-  if (path !== undefined && fd !== undefined) {
-    throw new UsageError('--socket-path and --fd exclude each other: give one of them');
-  }
-  if (path !== undefined) return { kind: 'listen', path: parseSocketPath(path) };
-  if (fd !== undefined) return { kind: 'connected', fd: parseFd(`--fd=${fd}`, fd) };
-  throw new UsageError('where is the front-end? Give --socket-path=PATH, or --fd=N');
 }
 
 function parseBackend(given: GivenOptions, factories: readonly BackendFactory[]): BackendPlan {

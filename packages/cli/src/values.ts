@@ -1,4 +1,5 @@
-import { UsageError } from '../usage-error.js';
+import { isGuestCid, isPort } from '@rxvhost/vsock';
+import { UsageError } from './usage-error.js';
 
 /** The longest path that fits a Unix socket address (`sun_path` less its closing zero byte). */
 const MAX_SOCKET_PATH = 107;
@@ -55,15 +56,39 @@ export function parseFd(what: string, text: string): number {
   return fd;
 }
 
-/** A path that a Unix socket can have. */
-export function parseSocketPath(path: string): string {
+/**
+ * A path that a Unix socket can have.
+ * @param what - where it was written, for the message
+ * @param behind - bytes that are to fit behind it
+ */
+export function parseSocketPath(what: string, path: string, behind = 0): string {
   const length = Buffer.byteLength(path);
-  if (length > MAX_SOCKET_PATH) {
+  const most = MAX_SOCKET_PATH - behind;
+  if (length > most) {
+    const room = behind === 0 ? '' : ` here, since _PORT is put behind it`;
     throw new UsageError(
-      `--socket-path is ${length} bytes long, a Unix socket's path has at most ${MAX_SOCKET_PATH}: use a shorter one`,
+      `${what} is ${length} bytes long, a Unix socket's path has at most ${most}${room}: use a shorter one`,
     );
   }
   return path;
+}
+
+/** A guest's vsock address, 3 to 4294967294. `what` is how it was written, for the message. */
+export function parseGuestCid(what: string, text: string): number {
+  const cid = parseWholeNumber(text);
+  if (cid === undefined || !isGuestCid(cid)) {
+    throw new UsageError(`${what} is not a guest's CID: a number from 3 to 4294967294, as 42`);
+  }
+  return cid;
+}
+
+/** A vsock port, 0 to 4294967294. `what` is how it was written, for the message. */
+export function parsePort(what: string, text: string): number {
+  const port = parseWholeNumber(text);
+  if (port === undefined || !isPort(port)) {
+    throw new UsageError(`${what}: ${text} is not a port, a number from 0 to 4294967294`);
+  }
+  return port;
 }
 
 function parseWholeNumber(text: string): number | undefined {

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path';
 import type { VhostError } from '@rxvhost/core';
 import { EnvironmentError } from '../usage-error.js';
-import type { Endpoint } from './net-options.js';
+import type { Endpoint } from './endpoint.js';
 
 /** Why the front-end cannot be met there, and what to do about it. */
 export function explainEndpoint(endpoint: Endpoint, cause: VhostError): EnvironmentError {

@@ -1,0 +1,43 @@
+import type { GivenOptions, OptionRow } from '../command-line.js';
+import { UsageError } from '../usage-error.js';
+import { parseFd, parseSocketPath } from '../values.js';
+
+/** Where a front-end is met. */
+export type Endpoint =
+  | { readonly kind: 'listen'; readonly path: string }
+  | { readonly kind: 'connected'; readonly fd: number };
+
+/** The options of every device that say where its front-end is met. */
+export const ENDPOINT_OPTIONS: readonly OptionRow[] = [
+  {
+    name: 'socket-path',
+    value: 'PATH',
+    help: 'listen for the front-end (VMM) on this Unix socket',
+  },
+  { name: 'fd', value: 'N', help: 'serve this inherited, already connected Unix socket instead' },
+];
+
+/** The options of every device that say how it is served. */
+export const SERVICE_OPTIONS: readonly OptionRow[] = [
+  {
+    name: 'queue-size',
+    value: 'N',
+    help: 'largest virtqueue size to accept, a power of two up to 32768 (1024)',
+  },
+  { name: 'once', help: 'end when the first front-end disconnects' },
+  { name: 'stats', help: 'print final statistics on stdout, as one JSON object' },
+  { name: 'print-capabilities', help: 'print what this back-end can do, as JSON, and exit' },
+  { name: 'help', help: 'print this' },
+];
+
+/** Where the given options say that the front-end is. Throws {@link UsageError}. */
+export function parseEndpoint(given: GivenOptions): Endpoint {
+  const path = given.get('socket-path');
+  const fd = given.get('fd');
+  if (path !== undefined && fd !== undefined) {
+    throw new UsageError('--socket-path and --fd exclude each other: give one of them');
+  }
+  if (path !== undefined) return { kind: 'listen', path: parseSocketPath('--socket-path', path) };
+  if (fd !== undefined) return { kind: 'connected', fd: parseFd(`--fd=${fd}`, fd) };
+  throw new UsageError('where is the front-end? Give --socket-path=PATH, or --fd=N');
+}
