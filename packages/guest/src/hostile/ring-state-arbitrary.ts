@@ -10,7 +10,7 @@ import {
 } from './ring-state.js';
 
 /** What the driver pretends to be: it decides which buffers an honest chain has. */
-export type RingPurpose = 'transmit' | 'receive';
+export type RingPurpose = 'transmit' | 'receive' | 'control';
 
 const LAST_ADDRESS = 2n ** 64n - 1n;
 
@@ -76,8 +76,10 @@ function hostileChain(memory: HostileMemory, purpose: RingPurpose): fc.Arbitrary
   return fc
     .tuple(fc.array(buffer, { minLength: 1, maxLength: 5 }), table, fc.nat(19))
     .map(([buffers, table, oddity]) => {
-      const write = purpose === 'receive';
       const descriptors = buffers.map(([address, wanted], at): HostileDescriptor => {
+        // A command has its answer in the last buffer.
+        const answer = purpose === 'control' && at > 0 && at + 1 === buffers.length;
+        const write = purpose === 'receive' || answer;
         // One chain in twenty begins with a buffer of the other direction, one is all empty.
         const writable = oddity === 0 && at === 0 ? !write : write;
         const length = oddity === 1 ? 0 : wanted;
