@@ -159,8 +159,10 @@ export class ReceiveQueue implements NetQueue {
     return 'received';
   }
 
+  /** Frames of many chains leave some over, too few for the next one: those count as filled. */
   #adapt(taken: number, filled: number): void {
-    if (filled === taken) this.#chains = Math.min(this.#chains * 2, this.#batch.capacity);
+    if (filled === taken || (filled > 0 && this.#batch.wantsMore))
+      this.#chains = Math.min(this.#chains * 2, this.#batch.capacity);
     else if (filled * 4 < taken) this.#chains = Math.max(this.#chains >> 1, FEWEST_CHAINS);
   }
 
