@@ -2,7 +2,7 @@
 import { link } from '@rxvhost/core';
 import t from 'tap';
 import { buildEthernet, buildIpv4, EtherType, internetChecksum, NetFeature } from '../src/index.js';
-import { MODERN, plugged, until } from './support/nics.js';
+import { MODERN, type PluggedNic, plugged, turn, until } from './support/nics.js';
 
 const MAC = [Uint8Array.of(2, 0, 0, 0, 0, 1), Uint8Array.of(2, 0, 0, 0, 0, 2)] as const;
 const IP = [Uint8Array.of(10, 0, 0, 1), Uint8Array.of(10, 0, 0, 2)] as const;
@@ -125,4 +125,59 @@ t.test('T58 frames of each of 16 queue pairs come back on that pair, in order', 
   }
   await near.close();
   await far.close();
+});
+
+t.test('T58 a pair of which one direction runs carries that direction alone', async (t) => {
+  const cables = [link(), link()];
+  const [near, far] = [0, 1].map((end) =>
+    plugged(
+      cables.map((cable) => cable[end as 0 | 1]),
+      { pairs: 2, queueSize: 16 },
+    ),
+  ) as [PluggedNic, PluggedNic];
+  near.device.runQueue(2, 'stopped');
+  far.device.runQueue(3, 'stopped');
+  near.nic.pair(1).send(new Uint8Array(60).fill(1));
+  await until(() => far.received.length === 1);
+  far.nic.pair(1).send(new Uint8Array(60).fill(2));
+  near.nic.pair(0).send(new Uint8Array(60).fill(3));
+  far.nic.pair(0).send(new Uint8Array(60).fill(4));
+  await until(() => far.received.length === 2 && near.received.length === 1);
+  t.equal(near.received[0]?.[0], 4, 'nothing came back on the stopped direction');
+  far.device.runQueue(3, 'running');
+  await turn(20);
+  t.equal(near.received.length, 1, 'sent, and waiting at the other end');
+  near.device.runQueue(2, 'running');
+  await until(() => near.received.length === 2);
+  t.equal(near.received[1]?.[0], 2);
+  for (const { device } of [near, far]) {
+    for (const { drops } of device.statistics().queues) t.equal(drops.disabled, 0);
+  }
+  await near.close();
+  await far.close();
+});
+
+t.test('T60 jumbo frames pass whole, merged or in buffers of their size', async (t) => {
+  const mtu = 9000;
+  for (const mergeable of [false, true]) {
+    const [one, other] = link();
+    const options = {
+      features: MODERN | NetFeature.MTU | (mergeable ? NetFeature.MRG_RXBUF : 0n),
+      queueSize: 32,
+      maxFrameLength: mtu + 14,
+      receiveBufferLength: mergeable ? 1526 : 12 + mtu + 14,
+    };
+    const [near, far] = [one, other].map((end) => plugged(end, options, { mtu })) as [
+      PluggedNic,
+      PluggedNic,
+    ];
+    const frames = [60, 1514, 4000, 9014].map((length) =>
+      Uint8Array.from({ length }, (_, at) => (at * 7 + length) & 0xff),
+    );
+    for (const frame of frames) near.nic.driver.send(frame);
+    await until(() => far.received.length === frames.length);
+    t.same(far.received, frames, `mergeable ${mergeable}`);
+    await near.close();
+    await far.close();
+  }
 });

@@ -218,7 +218,7 @@ t.test('configuration space: reads, writes, and an empty reply for what cannot b
   await t.rejects(frontend.request('SET_CONFIG', { ...readOnly, flags: 2 }), { code: 'EINVAL' });
 });
 
-t.test('MTU and status', async (t) => {
+t.test('T60 the MTU that a front-end sets is checked, and status', async (t) => {
   const { frontend, device } = await makeBench(t);
   await negotiate(frontend);
   await frontend.request('NET_SET_MTU', 1500);
