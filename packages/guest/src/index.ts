@@ -11,6 +11,7 @@ export * from './hostile/hostile-queue.js';
 export * from './hostile/ring-state.js';
 export * from './memory/extent-allocator.js';
 export * from './memory/guest-memory-arena.js';
+export * from './net/buffer-pool.js';
 export * from './net/chain-shape.js';
 export * from './net/control-commands.js';
 export * from './net/control-driver.js';

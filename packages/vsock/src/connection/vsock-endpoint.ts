@@ -55,6 +55,9 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   readonly #events = new Subject<VsockEvent>();
   #cid: number;
   #types = packetTypesOf(0n);
+  #detached = false;
+  /** The carrier knows that there is something to send. */
+  #told = false;
 
   readonly sendable$: Observable<void> = this.#sendable.asObservable();
   /** Connections that begin and end, and resets of the transport. */
@@ -104,10 +107,11 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
    * Begins to open a connection; the user hears `connected`, or `closed` with `ECONNREFUSED`,
    * `ETIMEDOUT` or `ECONNRESET`. Throws `EINVAL` for no port or buffer size, `EADDRINUSE` for a port
    * of ours that is used, `EADDRNOTAVAIL` when none is free, `ENOBUFS` over `maxConnections`,
-   * `EPROTONOSUPPORT` for a type that was not negotiated.
+   * `EPROTONOSUPPORT` for a type that was not negotiated, `ENODEV` after {@link detach}.
    */
   connect(options: ConnectOptions, user: ConnectionUser): Connection {
     const { cid, port, type = 'stream', localPort, ...rest } = options;
+    if (this.#detached) throw new VhostError('ENODEV', 'there is no vsock device');
     if (!isPort(port)) throw new VhostError('EINVAL', `${port} is no vsock port`);
     if (!this.#types[type]) {
       throw new VhostError('EPROTONOSUPPORT', `vsock: ${type} sockets were not negotiated`);
@@ -127,6 +131,12 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
     return connection;
   }
 
+  /** There is no carrier any more: as {@link reset}, and connecting fails with `ENODEV`. */
+  detach(reason: VhostError): void {
+    this.#detached = true;
+    this.reset(reason);
+  }
+
   get queuedReplies(): number {
     return this.#resets.length;
   }
@@ -142,6 +152,7 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   reset(reason: VhostError): void {
     this.#resets.clear();
     for (const connection of this.#table.all()) connection.lose(reason);
+    this.#told &&= this.sendable;
     this.#events.next({ kind: 'transport-reset', reason });
   }
 
@@ -154,11 +165,10 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   }
 
   next(header: PacketHeader, room: number, sink: PayloadSink): boolean {
-    if (this.#resets.next(header) || this.#nextInRotation(header, room, sink)) {
-      this.counters.packetsSent += 1;
-      return true;
-    }
-    return false;
+    const written = this.#resets.next(header) || this.#nextInRotation(header, room, sink);
+    if (written) this.counters.packetsSent += 1;
+    this.#told &&= this.sendable;
+    return written;
   }
 
   /** A copy of the counters. */
@@ -177,6 +187,7 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
     this.#table.remove(connection);
     const { type, local, remote } = connection;
     if (reset !== undefined) this.#reply(connection.packetType, local, remote, reset);
+    this.#told &&= this.sendable;
     this.#events.next({ kind: 'closed', type, local, remote, reset });
   }
 
@@ -277,8 +288,10 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
     this.#tell();
   }
 
-  /** After one thing more to send: the first one turns {@link sendable} true. */
+  /** After one thing more to send. Not again for what is put back in line while a packet is written. */
   #tell(): void {
-    if (this.#resets.length + this.#rotation.length === 1) this.#sendable.next();
+    if (this.#told) return;
+    this.#told = true;
+    this.#sendable.next();
   }
 }
