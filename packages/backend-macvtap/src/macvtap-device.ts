@@ -5,11 +5,12 @@
  * The device's numbers stand in sysfs. Node names are shared by all network namespaces while indices
  * are not, so a node of the right name may be another interface's: the numbers decide.
  */
-import { constants, openSync, readdirSync, readFileSync, unlinkSync } from 'node:fs';
-import { errnoName, VhostError } from '@rxvhost/core';
-import { closeFd, fileStatus, interfaceIndex, makeCharacterDevice } from '@rxvhost/sys';
+import { readdirSync, readFileSync, unlinkSync } from 'node:fs';
+import { VhostError } from '@rxvhost/core';
+import { closeFd, fileStatus, interfaceIndex, makeCharacterDevice, openDevice } from '@rxvhost/sys';
 
-const READ_WRITE = constants.O_RDWR | constants.O_NONBLOCK;
+/** What opening a node says that is not there, or that belongs to no device. */
+const ABSENT: readonly unknown[] = ['ENOENT', 'ENXIO'];
 
 /** Numbers of a character device. */
 export interface DeviceNumbers {
@@ -58,11 +59,10 @@ function read(path: string): string | undefined {
 function openNode(path: string, { major, minor }: DeviceNumbers): number | undefined {
   let fd: number;
   try {
-    fd = openSync(path, READ_WRITE);
+    fd = openDevice(path);
   } catch (error) {
-    const code = codeOf(error);
-    if (code === 'ENOENT' || code === 'ENXIO') return undefined;
-    throw new VhostError(code, `open ${path}`, { cause: error });
+    if (error instanceof VhostError && ABSENT.includes(error.code)) return undefined;
+    throw error;
   }
   const status = fileStatus(fd);
   if (status.kind === 'character' && status.major === major && status.minor === minor) return fd;
@@ -81,9 +81,4 @@ function openOwnNode(numbers: DeviceNumbers): number {
   } finally {
     unlinkSync(path);
   }
-}
-
-function codeOf(error: unknown) {
-  const { errno } = error as NodeJS.ErrnoException;
-  return errnoName(Math.abs(errno ?? 0));
 }

@@ -8,6 +8,8 @@
 
 #include <cerrno>
 
+#include "owned_fds.h"
+
 void InitFiles(Napi::Env env, Napi::Object exports);
 void InitMemory(Napi::Env env, Napi::Object exports);
 void InitEventFd(Napi::Env env, Napi::Object exports);
@@ -34,6 +36,11 @@ inline Napi::Value Failure(Napi::Env env, int error = errno) {
 // The answer of a system call: its result, or a negative errno.
 inline Napi::Value Answer(Napi::Env env, long result) {
   return Napi::Number::New(env, result < 0 ? -errno : static_cast<double>(result));
+}
+
+// The answer of a system call that made an fd: the calling thread's from now on.
+inline Napi::Value AnswerFd(Napi::Env env, int fd) {
+  return Answer(env, fd < 0 ? fd : owned_fds::Take(env, fd));
 }
 
 inline int IntArgument(const Napi::CallbackInfo& info, size_t index) {

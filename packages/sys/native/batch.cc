@@ -60,7 +60,7 @@ Napi::Value BindWindows(const Napi::CallbackInfo& info) {
   for (size_t k = 0; k < count; k += 1) {
     windows->addresses.push_back(static_cast<uintptr_t>(windows->address[k]));
   }
-  live_memory::Add(windows, windows->length);
+  live_memory::Add(env, windows, windows->length);
   return Napi::External<Windows>::New(env, windows, [](Napi::Env, Windows* last) {
     live_memory::Remove(last);
     delete last;

@@ -14,7 +14,7 @@
 namespace {
 
 Napi::Value CreateEventFd(const Napi::CallbackInfo& info) {
-  return Answer(info.Env(), eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  return AnswerFd(info.Env(), eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
 }
 
 // (fd) -> 0: a non-blocking eventfd, 1: a blocking one, -EINVAL: something else.

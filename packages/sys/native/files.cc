@@ -20,7 +20,7 @@ static Napi::Value CreateMemfd(const Napi::CallbackInfo& info) {
     close(fd);
     return Failure(info.Env(), error);
   }
-  return Napi::Number::New(info.Env(), fd);
+  return AnswerFd(info.Env(), fd);
 }
 
 // (fd, Float64Array(5)) -> 0; fills in mode, size, major, minor, file system block size.
@@ -38,11 +38,37 @@ static Napi::Value FileStatus(const Napi::CallbackInfo& info) {
 }
 
 static Napi::Value Duplicate(const Napi::CallbackInfo& info) {
-  return Answer(info.Env(), fcntl(IntArgument(info, 0), F_DUPFD_CLOEXEC, 0));
+  return AnswerFd(info.Env(), fcntl(IntArgument(info, 0), F_DUPFD_CLOEXEC, 0));
+}
+
+// (path) -> fd, for reading and writing.
+static Napi::Value OpenDevice(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>().Utf8Value();
+  return AnswerFd(info.Env(), open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
+}
+
+// (): this thread's fds are closed when it ends.
+static Napi::Value CloseFdsAtEnd(const Napi::CallbackInfo& info) {
+  owned_fds::Register(info.Env());
+  return Napi::Number::New(info.Env(), 0);
+}
+
+// (fd): it is the calling thread's, whoever made it.
+static Napi::Value OwnFd(const Napi::CallbackInfo& info) {
+  const int fd = IntArgument(info, 0);
+  if (fcntl(fd, F_GETFD) < 0) return Failure(info.Env());
+  return AnswerFd(info.Env(), fd);
+}
+
+// (fd): it is no thread's.
+static Napi::Value DisownFd(const Napi::CallbackInfo& info) {
+  owned_fds::Forget(IntArgument(info, 0));
+  return Napi::Number::New(info.Env(), 0);
 }
 
 // No retry after EINTR: Linux has released the fd by then, and somebody may have it already.
 static Napi::Value Close(const Napi::CallbackInfo& info) {
+  owned_fds::Forget(IntArgument(info, 0));
   if (close(IntArgument(info, 0)) < 0 && errno != EINTR) return Failure(info.Env());
   return Napi::Number::New(info.Env(), 0);
 }
@@ -65,6 +91,10 @@ void InitFiles(Napi::Env env, Napi::Object exports) {
   Export<CreateMemfd>(env, exports, "createMemfd");
   Export<FileStatus>(env, exports, "fileStatus");
   Export<Duplicate>(env, exports, "duplicate");
+  Export<OpenDevice>(env, exports, "openDevice");
+  Export<CloseFdsAtEnd>(env, exports, "closeFdsAtEnd");
+  Export<OwnFd>(env, exports, "ownFd");
+  Export<DisownFd>(env, exports, "disownFd");
   Export<Close>(env, exports, "close");
   Export<SetNonBlocking>(env, exports, "setNonBlocking");
   Export<MakeDevice>(env, exports, "makeDevice");

@@ -7,11 +7,16 @@
 namespace live_memory {
 namespace {
 
+struct Mapping {
+  size_t size;
+  napi_env env;
+};
+
 // One for the process: workers share the address space. Never destroyed, since finalizers of other
 // threads may run while the process ends.
 struct Registry {
   std::mutex lock;
-  std::map<uintptr_t, size_t> mappings;
+  std::map<uintptr_t, Mapping> mappings;
   std::set<AddressHolder*> holders;
 };
 
@@ -20,19 +25,19 @@ Registry& TheRegistry() {
   return *registry;
 }
 
-bool Covers(const Registry& registry, uintptr_t address, size_t length) {
+bool Covers(const Registry& registry, napi_env env, uintptr_t address, size_t length) {
   auto next = registry.mappings.upper_bound(address);
   if (next == registry.mappings.begin()) return false;
-  const auto& [begin, size] = *std::prev(next);
-  return address + length <= begin + size;
+  const auto& [begin, mapping] = *std::prev(next);
+  return mapping.env == env && address + length <= begin + mapping.size;
 }
 
 }  // namespace
 
-void Mapped(uintptr_t address, size_t length) {
+void Mapped(napi_env env, uintptr_t address, size_t length) {
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> guard(registry.lock);
-  registry.mappings[address] = length;
+  registry.mappings[address] = {length, env};
 }
 
 void Unmapped(uintptr_t address, size_t length) {
@@ -48,13 +53,14 @@ void Unmapped(uintptr_t address, size_t length) {
   }
 }
 
-void Add(AddressHolder* holder, const uint32_t* length) {
+void Add(napi_env env, AddressHolder* holder, const uint32_t* length) {
   Registry& registry = TheRegistry();
   std::lock_guard<std::mutex> guard(registry.lock);
   registry.holders.insert(holder);
   for (size_t k = 0; k < holder->addresses.size(); k += 1) {
     // Address 0 says that native code cannot reach the window at all.
-    if (holder->addresses[k] == 0 || Covers(registry, holder->addresses[k], length[k])) continue;
+    const uintptr_t address = holder->addresses[k];
+    if (address == 0 || Covers(registry, env, address, length[k])) continue;
     holder->dead[k] = true;
     holder->stale = true;
   }

@@ -1,6 +1,11 @@
 // Which memory is mapped now, process-wide, and who has taken an address of it. A window table that
 // outlives its memory is told so here, and refuses its segments instead of following them.
+//
+// Memory is used only by the thread that mapped it: only there can it not be unmapped in the middle of
+// a native call. To a window table of another thread it counts as not mapped at all.
 #pragma once
+
+#include <node_api.h>
 
 #include <atomic>
 #include <cstddef>
@@ -22,12 +27,13 @@ class AddressHolder {
 
 namespace live_memory {
 
-void Mapped(uintptr_t address, size_t length);
+void Mapped(napi_env env, uintptr_t address, size_t length);
 // To be called before the memory goes.
 void Unmapped(uintptr_t address, size_t length);
 
-// Registers a holder; windows whose `length` bytes are not all mapped are dead from the start.
-void Add(AddressHolder* holder, const uint32_t* length);
+// Registers a holder; windows whose `length` bytes are not all mapped by the same thread are dead from
+// the start.
+void Add(napi_env env, AddressHolder* holder, const uint32_t* length);
 void Remove(AddressHolder* holder);
 
 }  // namespace live_memory

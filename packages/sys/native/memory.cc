@@ -125,7 +125,7 @@ Napi::Value MapShared(const Napi::CallbackInfo& info) {
   // A guest's memory has no place in our core dumps. Some special files refuse the advice.
   madvise(base, length, MADV_DONTDUMP);
   const uintptr_t address = reinterpret_cast<uintptr_t>(base);
-  live_memory::Mapped(address, length);
+  live_memory::Mapped(env, address, length);
 
   Mapping* mapping = new Mapping{base, length, memory_guard::Protect(address, length, page)};
   Napi::Array windows = Napi::Array::New(env);

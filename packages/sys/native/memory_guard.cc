@@ -163,6 +163,13 @@ void SetWaker(Range* range, int eventfd) {
   AwaitVisitors(range);
 }
 
+void ForgetWaker(int eventfd) {
+  for (Range* range = ranges.load(); range != nullptr; range = range->next) {
+    int expected = eventfd;
+    if (range->waker.compare_exchange_strong(expected, -1)) AwaitVisitors(range);
+  }
+}
+
 void Touch(const struct iovec* vector, int count) {
   const uintptr_t page = sysconf(_SC_PAGESIZE);
   for (int k = 0; k < count; k += 1) {

@@ -30,6 +30,8 @@ bool IsBroken(const Range* range);
 // The eventfd to write to when that happens; -1: none. It is not written to after this returns
 // with another one.
 void SetWaker(Range* range, int eventfd);
+// The eventfd is about to be closed: whoever was to be signalled through it is gone.
+void ForgetWaker(int eventfd);
 
 // Reads a byte of every page of `vector`. A system call that meets a missing page answers EFAULT and
 // raises nothing: this finds out, for the guard, whether that was the reason.

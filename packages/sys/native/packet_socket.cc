@@ -18,7 +18,7 @@ namespace {
 
 // () -> fd. Hears nothing before it is bound.
 Napi::Value Open(const Napi::CallbackInfo& info) {
-  return Answer(info.Env(), socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  return AnswerFd(info.Env(), socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 // (fd, interface index).

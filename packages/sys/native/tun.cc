@@ -33,6 +33,7 @@ Napi::Value OpenTun(const Napi::CallbackInfo& info) {
     return Failure(env, error);
   }
   request.ifr_name[sizeof request.ifr_name - 1] = 0;
+  owned_fds::Take(env, fd);
   info[3].As<Napi::Array>()[0u] = Napi::String::New(env, request.ifr_name);
   return Napi::Number::New(env, fd);
 }

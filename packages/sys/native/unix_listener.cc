@@ -89,7 +89,8 @@ Napi::Value ListenUnix(const Napi::CallbackInfo& info) {
   UnixAddress server;
   if (!server.Set(path)) return Failure(info.Env());
   DirectoryLock lock(path);
-  return Napi::Number::New(info.Env(), BindAndListen(path, server));
+  const int fd = BindAndListen(path, server);
+  return Napi::Number::New(info.Env(), owned_fds::Take(info.Env(), fd));
 }
 
 // (listening fd) -> connected fd.
@@ -98,7 +99,7 @@ Napi::Value AcceptUnix(const Napi::CallbackInfo& info) {
   do {
     fd = accept4(IntArgument(info, 0), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   } while (fd < 0 && errno == EINTR);
-  return Answer(info.Env(), fd);
+  return AnswerFd(info.Env(), fd);
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ Napi::Value ReceiveWithFds(const Napi::CallbackInfo& info) {
     for (int i = 0; i < count; i += 1) close(fds[i]);
     return Failure(env, EMSGSIZE);
   }
+  for (int i = 0; i < count; i += 1) owned_fds::Take(env, fds[i]);
   for (int i = 0; i < count; i += 1) out[i] = Napi::Number::New(env, fds[i]);
   return Napi::Number::New(env, static_cast<double>(got));
 }
@@ -122,7 +123,7 @@ Napi::Value ConnectUnix(const Napi::CallbackInfo& info) {
     close(fd);
     return Failure(env, error);
   }
-  return Napi::Number::New(env, fd);
+  return AnswerFd(env, fd);
 }
 
 int SocketOption(int fd, int option) {
@@ -157,8 +158,8 @@ Napi::Value SocketPair(const Napi::CallbackInfo& info) {
   int fds[2];
   if (socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) return Failure(env);
   Napi::Array out = info[1].As<Napi::Array>();
-  out[0u] = Napi::Number::New(env, fds[0]);
-  out[1u] = Napi::Number::New(env, fds[1]);
+  out[0u] = Napi::Number::New(env, owned_fds::Take(env, fds[0]));
+  out[1u] = Napi::Number::New(env, owned_fds::Take(env, fds[1]));
   return Napi::Number::New(env, 0);
 }
 

@@ -2,7 +2,7 @@ import { type EventPort, VhostError } from '@rxvhost/core';
 import { Observable, type Subscriber, type Subscription } from 'rxjs';
 import { check, checkFd } from './failure.js';
 import { FdPoll } from './fd-poll.js';
-import { closeFd, duplicateFd } from './files.js';
+import { closeFd, duplicateFd, ownFd } from './files.js';
 import { loadNative, type Native } from './native.js';
 
 const BLOCKING = 1;
@@ -58,6 +58,7 @@ export class EventFd implements EventPort {
     } else {
       checkFd(fd, 'adopt an eventfd');
       this.#blocks = check(this.#native.checkEventFd(fd), `adopt fd ${fd} as eventfd`) === BLOCKING;
+      ownFd(fd);
       this.fd = fd;
     }
     this.#poll = new FdPoll(this.fd);

@@ -70,6 +70,33 @@ export function closeFd(fd: number): void {
   check(loadNative().close(fd), what);
 }
 
+/**
+ * Makes `fd` this thread's: closed when the thread ends before {@link closeFd}, as fds that this package
+ * made itself are. For fds that another thread or Node's own functions opened; Node must not close it
+ * too (`fs.openSync` in a worker does, unless the worker has `trackUnmanagedFds: false`). On the main
+ * thread it only ends the account of the thread that had it. Throws `EBADF`.
+ */
+export function ownFd(fd: number): void {
+  const what = `take over fd ${fd}`;
+  checkFd(fd, what);
+  check(loadNative().ownFd(fd), what);
+}
+
+/** Lets an fd outlive the thread that made it: for one whose number is handed to another thread. */
+export function disownFd(fd: number): void {
+  checkFd(fd, `hand on fd ${fd}`);
+  loadNative().disownFd(fd);
+}
+
+/**
+ * Opens a device special file for reading and writing.
+ * @returns a non-blocking, close-on-exec fd that the caller owns. Throws `ENOENT`, `ENXIO`, `EACCES`,
+ * `EMFILE`
+ */
+export function openDevice(path: string): number {
+  return check(loadNative().openDevice(path), `open ${path}`);
+}
+
 /** Sets `O_NONBLOCK` on the open file behind `fd`, for everybody who shares it. Throws `EBADF`. */
 export function setNonBlocking(fd: number): void {
   const what = `make fd ${fd} non-blocking`;

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
 import { VhostError } from '@rxvhost/core';
 
 declare const handleOf: unique symbol;
@@ -20,6 +21,10 @@ export interface Native {
   createMemfd(name: string, size: number): Result;
   fileStatus(fd: number, fields: Float64Array): Result;
   duplicate(fd: number): Result;
+  openDevice(path: string): Result;
+  closeFdsAtEnd(): void;
+  ownFd(fd: number): Result;
+  disownFd(fd: number): void;
   close(fd: number): Result;
   setNonBlocking(fd: number): Result;
   makeDevice(path: string, major: number, minor: number): Result;
@@ -165,7 +170,10 @@ function load(): Native {
     const nodeGypBuild: (folder: string) => Native = createRequire(import.meta.url)(
       'node-gyp-build',
     );
-    return nodeGypBuild(packageFolder);
+    const native = nodeGypBuild(packageFolder);
+    // What the main thread has open goes with the process; a worker's would stay.
+    if (!isMainThread) native.closeFdsAtEnd();
+    return native;
   } catch (cause) {
     throw new VhostError(
       'ENOSYS',
