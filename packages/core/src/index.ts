@@ -16,6 +16,7 @@ export * from './device/iotlb-requests.js';
 export * from './device/memory-table-request.js';
 export * from './device/queue-fault.js';
 export * from './device/request/argument.js';
+export * from './device/request/iotlb-message.js';
 export * from './device/request/request.js';
 export * from './device/request/request-code.js';
 export * from './device/request/request-interface.js';

@@ -4,6 +4,7 @@ import t from 'tap';
 import {
   CONFIG,
   HEADER,
+  IOTLB,
   LOG,
   MAX_FDS,
   MEMORY_REGION,
@@ -87,6 +88,8 @@ t.test('T14 requests have the numbers of the specification', async (t) => {
     SET_VRING_ENABLE: 18,
     SEND_RARP: 19,
     NET_SET_MTU: 20,
+    SET_BACKEND_REQ_FD: 21,
+    IOTLB_MSG: 22,
     GET_CONFIG: 24,
     SET_CONFIG: 25,
     RESET_DEVICE: 34,
@@ -102,8 +105,10 @@ t.test('T14 requests have the numbers of the specification', async (t) => {
 });
 
 t.test('T15 structures have the sizes and offsets of the C ones', async (t) => {
-  const sizes = [HEADER, VRING_STATE, VRING_ADDRESS, MEMORY_REGION, LOG].map(({ size }) => size);
-  t.strictSame(sizes, [12, 8, 40, 32, 16]);
+  const sizes = [HEADER, VRING_STATE, VRING_ADDRESS, MEMORY_REGION, LOG, IOTLB].map(
+    ({ size }) => size,
+  );
+  t.strictSame(sizes, [12, 8, 40, 32, 16, 32]);
   t.strictSame(HEADER.offsets, { request: 0, flags: 4, size: 8 });
   t.strictSame(VRING_STATE.offsets, { index: 0, num: 4 });
   t.strictSame(VRING_ADDRESS.offsets, {

@@ -126,6 +126,12 @@ export interface VirtioDevice {
   /** The translation that a queue waits for will not come: `error` is reported as the queue's fault. */
   refuseIotlbMiss?(miss: QueueMiss, error: VhostError): void;
 
+  /**
+   * Emits when {@link config} has changed by the device's own doing, the link's status for example
+   * (T62). Absent where it never does.
+   */
+  readonly configChanges$?: Observable<void>;
+
   /** Back to unowned, as after construction, at once; ready for the next front-end (T11). */
   reset(): Promise<void>;
   /** Releases the device and its backends for good (A3). */

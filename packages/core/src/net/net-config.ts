@@ -1,3 +1,4 @@
+import { type Observable, Subject } from 'rxjs';
 import type { ConfigSpace } from '../device/virtio-device.js';
 import { VhostError } from '../errors/vhost-error.js';
 import { MAX_INDIRECTION_ENTRIES } from './control/rss-commands.js';
@@ -21,6 +22,10 @@ const MAX_MTU = 65535;
 export class NetConfigSpace implements ConfigSpace {
   readonly size: number;
   readonly #bytes: Uint8Array<ArrayBuffer>;
+  readonly #changes = new Subject<void>();
+
+  /** Emits when the device has changed something that its driver should look at (T62). */
+  readonly changes$: Observable<void> = this.#changes.asObservable();
 
   /**
    * @param mac - 6 bytes, or undefined for a NIC that leaves the choice to the guest
@@ -60,8 +65,20 @@ export class NetConfigSpace implements ConfigSpace {
 
   /** Whether the driver is asked to tell the network where it is (virtio 1.2, 5.1.6.5.4). */
   setAnnounce(wanted: boolean): void {
-    const status = this.#bytes[STATUS_AT] as number;
-    this.#bytes[STATUS_AT] = wanted ? status | ANNOUNCE : status & ~ANNOUNCE;
+    this.#setStatus(ANNOUNCE, wanted);
+    if (wanted) this.#changes.next();
+  }
+
+  /** Whether there is a link; told to the driver if that has changed. */
+  setLink(up: boolean): void {
+    if (this.#setStatus(LINK_UP, up)) this.#changes.next();
+  }
+
+  #setStatus(bit: number, set: boolean): boolean {
+    const before = this.#bytes[STATUS_AT] as number;
+    const after = set ? before | bit : before & ~bit;
+    this.#bytes[STATUS_AT] = after;
+    return after !== before;
   }
 
   /** The largest packet without its Ethernet header, in bytes; 0 where none was set. */

@@ -114,6 +114,19 @@ export class VhostNet extends VhostDevice {
     old?.close();
   }
 
+  /** Emits when the driver should look at the configuration space again: link, announcement (T62). */
+  get configChanges$(): Observable<void> {
+    return this.config.changes$;
+  }
+
+  /**
+   * Shows the driver that the network is there, or not: a status that it reads (STATUS). Frames pass
+   * either way. The link is up in a new NIC.
+   */
+  setLink(up: boolean): void {
+    this.config.setLink(up);
+  }
+
   /** NET_SET_MTU: `EINVAL` for an MTU out of range or over the one that this NIC was made with. */
   setMtu(mtu: number): void {
     this.config.checkFrontEndMtu(mtu);

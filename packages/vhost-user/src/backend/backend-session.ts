@@ -7,13 +7,7 @@ import { WrongPayloadSize } from '../protocol/layout.js';
 import { requestById } from '../protocol/message-table.js';
 import { NOTHING, U64 } from '../protocol/payloads.js';
 import { dispatch, type OwnReply } from './dispatch.js';
-import type { ProtocolFault, TraceEvent } from './session-events.js';
-
-/** Where a session reports to. */
-export interface SessionReports {
-  readonly errors$: Subject<ProtocolFault>;
-  readonly trace$: Subject<TraceEvent>;
-}
+import type { SessionReports } from './session-events.js';
 
 const ACCEPTED = U64.encode(0n);
 const EMPTY = NOTHING.encode();
@@ -65,6 +59,7 @@ export class BackendSession {
     this.#ended = true;
     this.#reading?.unsubscribe();
     this.#channel.close();
+    this.requests.end();
     this.#ended$.complete();
   }
 

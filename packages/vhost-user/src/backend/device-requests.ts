@@ -1,4 +1,10 @@
-import { type EventPort, VhostError, type VirtioDevice } from '@rxvhost/core';
+import {
+  applyIotlbMessage,
+  type EventPort,
+  type IotlbMessage,
+  VhostError,
+  type VirtioDevice,
+} from '@rxvhost/core';
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendRequests } from '../protocol/backend-requests.js';
@@ -15,6 +21,7 @@ import type {
   RegionDescription,
   VringAddress,
 } from '../protocol/payloads.js';
+import { type ChannelReports, DeviceReports, UNREPORTED } from './device-reports.js';
 import { MAX_MEMORY_SLOTS, MemoryRegions } from './memory-regions.js';
 import { MigrationLog } from './migration-log.js';
 import { PollingPort } from './polling-port.js';
@@ -35,11 +42,19 @@ export class DeviceRequests implements BackendRequests {
   readonly #memory: MemoryRegions;
   readonly #vrings: Vrings;
   readonly #log: MigrationLog;
+  readonly #reports: DeviceReports;
   #status = 0;
   #ownerAnnounced = false;
 
-  /** @param device - owned by this connection already */
-  constructor(readonly device: VirtioDevice) {
+  /**
+   * @param device - owned by this connection already
+   * @param reports - told what happens on the back-end's own channel
+   */
+  constructor(
+    readonly device: VirtioDevice,
+    reports: ChannelReports = UNREPORTED,
+  ) {
+    this.#reports = new DeviceReports(device, reports);
     this.#memory = new MemoryRegions(device);
     this.#log = new MigrationLog(device);
     this.#vrings = new Vrings(device, () => this.#memory.count > 0);
@@ -64,6 +79,7 @@ export class DeviceRequests implements BackendRequests {
       'MQ',
       'LOG_SHMFD',
       'REPLY_ACK',
+      'BACKEND_REQ',
       'CONFIG',
       'RESET_DEVICE',
       'CONFIGURE_MEM_SLOTS',
@@ -175,6 +191,14 @@ export class DeviceRequests implements BackendRequests {
     this.#vrings.enable(index, enable === 1);
   }
 
+  setBackendChannel(fds: ReceivedFds): void {
+    this.#reports.open(fds, this.protocolFeatures);
+  }
+
+  applyIotlbMessage(message: IotlbMessage): void {
+    applyIotlbMessage(this.device, message);
+  }
+
   readConfig(offset: number, length: number): Uint8Array {
     return this.device.config.read(offset, length);
   }
@@ -214,6 +238,10 @@ export class DeviceRequests implements BackendRequests {
     if (status > 0xff) throw new VhostError('EINVAL', `SET_STATUS: ${status} is over 0xff`);
     if (status === 0) this.#vrings.stopAll();
     this.#status = status;
+  }
+
+  end(): void {
+    this.#reports.close();
   }
 }
 

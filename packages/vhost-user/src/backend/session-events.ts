@@ -1,4 +1,6 @@
 import type { VhostError } from '@rxvhost/core';
+import type { Subject } from 'rxjs';
+import type { ChannelReports } from './device-reports.js';
 
 /** Something that a front-end did wrong, or that we could not do for it. */
 export interface ProtocolFault {
@@ -22,4 +24,24 @@ export interface TraceEvent {
   readonly payload: unknown;
   /** File descriptors that came with it. */
   readonly fds: number;
+}
+
+/** Where a connection's events go. */
+export interface SessionReports {
+  readonly errors$: Subject<ProtocolFault>;
+  readonly trace$: Subject<TraceEvent>;
+}
+
+/** Notes what happens on the back-end's own channel beside everything else of its connection. */
+export function channelReports(
+  connection: number,
+  { errors$, trace$ }: SessionReports,
+): ChannelReports {
+  return {
+    failed: (error) => errors$.next({ connection, request: 'SET_BACKEND_REQ_FD', error }),
+    sent(request, payload, needReply) {
+      if (!trace$.observed) return;
+      trace$.next({ connection, direction: 'sent', request, needReply, payload, fds: 0 });
+    },
+  };
 }

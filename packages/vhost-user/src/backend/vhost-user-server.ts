@@ -10,7 +10,7 @@ import {
 } from 'rxjs';
 import { BackendSession } from './backend-session.js';
 import { DeviceRequests } from './device-requests.js';
-import type { ProtocolFault, TraceEvent } from './session-events.js';
+import { channelReports, type ProtocolFault, type TraceEvent } from './session-events.js';
 
 /** Where a server meets its front-ends. */
 export type ServeOptions = {
@@ -144,12 +144,9 @@ export class VhostUserServer {
     }
     this.#connectionCount += 1;
     const reports = { errors$: this.#errors$, trace$: this.#trace$ };
-    const session = new BackendSession(
-      this.#connectionCount,
-      fd,
-      new DeviceRequests(this.device),
-      reports,
-    );
+    const connection = this.#connectionCount;
+    const requests = new DeviceRequests(this.device, channelReports(connection, reports));
+    const session = new BackendSession(connection, fd, requests, reports);
     this.#session = session;
     session.ended$.subscribe({
       complete: () => {

@@ -1,4 +1,5 @@
 import type { VringAddresses } from '@rxvhost/core';
+import type { RegionDescription } from '../protocol/payloads.js';
 
 /** A message put together by hand. */
 export interface RawRequest {
@@ -37,6 +38,16 @@ export interface SharedRegion {
   readonly fd: number;
   /** Where in the file the region begins, in bytes, a multiple of 4096; 0 by default. */
   readonly offset?: number;
+}
+
+/** The region as a message tells it. */
+export function describeRegion({
+  guestAddress,
+  userAddress,
+  size,
+  offset = 0,
+}: SharedRegion): RegionDescription {
+  return { guestAddress, userAddress, size, mmapOffset: offset };
 }
 
 /** Everything that starts a queue. Event descriptors stay the caller's. */

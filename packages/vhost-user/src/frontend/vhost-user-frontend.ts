@@ -1,5 +1,5 @@
-import { errnoName, VhostError } from '@rxvhost/core';
-import { connectUnix } from '@rxvhost/sys';
+import { errnoName, IOTLB_TYPE, type IotlbRange, VhostError } from '@rxvhost/core';
+import { closeFd, connectUnix, socketPair } from '@rxvhost/sys';
 import { type Observable, Subject, type Subscription } from 'rxjs';
 import { BrokenStream, MessageChannel, type ReceivedMessage } from '../channel/message-channel.js';
 import { protocolFeatures, VHOST_USER_F_PROTOCOL_FEATURES } from '../protocol/features.js';
@@ -12,12 +12,14 @@ import {
   type RequestName,
 } from '../protocol/message-table.js';
 import { U64 } from '../protocol/payloads.js';
-import type {
-  Agreement,
-  HandshakeOptions,
-  QueueSetup,
-  RawRequest,
-  SharedRegion,
+import { BackendChannelPeer, type BackendRequestHandlers } from './backend-channel-peer.js';
+import {
+  type Agreement,
+  describeRegion,
+  type HandshakeOptions,
+  type QueueSetup,
+  type RawRequest,
+  type SharedRegion,
 } from './frontend-requests.js';
 
 /** Somebody waits for the answer to this. */
@@ -32,6 +34,7 @@ const KNOWN_PROTOCOL_FEATURES = protocolFeatures(
   'LOG_SHMFD',
   'RARP',
   'REPLY_ACK',
+  'BACKEND_REQ',
   'MTU',
   'CONFIG',
   'RESET_DEVICE',
@@ -48,6 +51,7 @@ export class VhostUserFrontend {
   readonly #waiting: Waiting[] = [];
   readonly #closed$ = new Subject<void>();
   readonly #reading: Subscription;
+  #backendChannel: BackendChannelPeer | undefined;
   #protocolFeatures = 0n;
   #features = 0n;
 
@@ -200,6 +204,47 @@ export class VhostUserFrontend {
     return (await this.request('GET_VRING_BASE', { index, num: 0 })).num;
   }
 
+  /**
+   * Gives the back-end a channel for requests of its own (BACKEND_REQ), in place of the one before,
+   * and answers them. It is closed with the connection.
+   */
+  async openBackendChannel(handlers: BackendRequestHandlers): Promise<BackendChannelPeer> {
+    const [ours, theirs] = socketPair();
+    const peer = new BackendChannelPeer(ours, handlers, (range) => this.updateIotlb(range));
+    this.#backendChannel?.close();
+    this.#backendChannel = peer;
+    try {
+      await this.request('SET_BACKEND_REQ_FD', undefined, [theirs]);
+    } finally {
+      closeFd(theirs);
+    }
+    return peer;
+  }
+
+  /** Tells the back-end where I/O virtual addresses lead. */
+  async updateIotlb({ address, size, userAddress, access }: IotlbRange): Promise<void> {
+    await this.request('IOTLB_MSG', {
+      address: BigInt(address),
+      size: BigInt(size),
+      userAddress: BigInt(userAddress),
+      access,
+      type: IOTLB_TYPE.UPDATE,
+    });
+  }
+
+  /** Takes translations back; size 0 is everything from `address` on. Resolves when that is done. */
+  async invalidateIotlb(address: number, size: number): Promise<void> {
+    const [start, bytes] = [BigInt(address), BigInt(size)];
+    const type = IOTLB_TYPE.INVALIDATE;
+    await this.request('IOTLB_MSG', {
+      address: start,
+      size: bytes,
+      userAddress: 0n,
+      access: 0,
+      type,
+    });
+  }
+
   /** Closes the connection. Whatever still waits is rejected. Later calls do nothing. */
   close(): void {
     this.#fail(new VhostError('ECONNABORTED', 'the front-end closed the connection'));
@@ -240,13 +285,10 @@ export class VhostUserFrontend {
     if (this.#channel.closed) return;
     this.#reading.unsubscribe();
     this.#channel.close();
+    this.#backendChannel?.close();
     for (const { reject } of this.#waiting.splice(0)) reject(error);
     this.#closed$.complete();
   }
-}
-
-function describeRegion({ guestAddress, userAddress, size, offset = 0 }: SharedRegion) {
-  return { guestAddress, userAddress, size, mmapOffset: offset };
 }
 
 function checkAcknowledgement(name: string, answer: Uint8Array): void {

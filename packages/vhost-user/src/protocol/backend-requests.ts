@@ -1,3 +1,4 @@
+import type { IotlbMessage } from '@rxvhost/core';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { ConfigPayload, LogDescription, RegionDescription, VringAddress } from './payloads.js';
 
@@ -38,6 +39,10 @@ export interface BackendRequests {
   setVringError(index: number, fds: ReceivedFds | undefined): void;
   enableVring(index: number, enable: number): void;
 
+  /** The channel for the back-end's own requests. */
+  setBackendChannel(fds: ReceivedFds): void;
+  applyIotlbMessage(message: IotlbMessage): void;
+
   readConfig(offset: number, length: number): Uint8Array;
   writeConfig(config: ConfigPayload): void;
   setMtu(mtu: number): void;
@@ -45,4 +50,6 @@ export interface BackendRequests {
   announce(mac: Uint8Array): void;
   status(): number;
   setStatus(status: number): void;
+  /** The connection has ended. */
+  end(): void;
 }

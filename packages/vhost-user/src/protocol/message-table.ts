@@ -3,6 +3,7 @@ import { command, type FdCount, type Message, query } from './message.js';
 import {
   ACCEPTED,
   CONFIG,
+  IOTLB,
   LOG,
   MAC_ADDRESS,
   MEMORY_TABLE,
@@ -135,6 +136,20 @@ export const MESSAGES = {
     payload: NUMBER,
     gate: 'MTU',
     handle: (backend, mtu) => backend.setMtu(mtu),
+  }),
+  SET_BACKEND_REQ_FD: command({
+    id: 21,
+    payload: NOTHING,
+    fds: 1,
+    gate: 'BACKEND_REQ',
+    handle: (backend, _, fds) => backend.setBackendChannel(fds),
+  }),
+  IOTLB_MSG: query({
+    id: 22,
+    payload: IOTLB,
+    reply: ACCEPTED,
+    acknowledgement: true,
+    handle: (backend, message) => backend.applyIotlbMessage(message),
   }),
   GET_CONFIG: query({
     id: 24,

@@ -1,4 +1,4 @@
-import { errnoName, VhostError } from '@rxvhost/core';
+import { errnoName, IOTLB_MESSAGE, VhostError } from '@rxvhost/core';
 import { address, type Codec, checkSize, struct, toAddress, u32, u64 } from './layout.js';
 
 /** No payload at all. */
@@ -136,6 +136,9 @@ export const MEMORY_TABLE: Codec<readonly RegionDescription[]> = {
 /** The shared dirty log: its bytes begin `mmapOffset` bytes into the file that came along. */
 export const LOG = struct('log', { mmapSize: address, mmapOffset: address });
 export type LogDescription = ReturnType<typeof LOG.decode>;
+
+/** What is or is not known of I/O virtual addresses; the kernel's structure. */
+export const IOTLB = IOTLB_MESSAGE;
 
 /** A piece of device configuration space. */
 export interface ConfigPayload {

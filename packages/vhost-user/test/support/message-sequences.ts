@@ -3,6 +3,7 @@ import {
   CONFIG,
   FLAG_NEED_REPLY,
   HEADER,
+  IOTLB,
   MEMORY_TABLE,
   protocolFeatures,
   type RegionDescription,
@@ -57,6 +58,7 @@ export const NOTHING = new Uint8Array(0);
 const OFFERED = protocolFeatures(
   'MQ',
   'REPLY_ACK',
+  'BACKEND_REQ',
   'CONFIG',
   'MTU',
   'RESET_DEVICE',
@@ -85,7 +87,13 @@ const sensible = fc.oneof(
   plain(
     2,
     fc
-      .constantFrom(0n, 1n << 32n, VHOST_USER_F_PROTOCOL_FEATURES | (1n << 32n), 1n << 60n)
+      .constantFrom(
+        0n,
+        1n << 32n,
+        3n << 32n,
+        VHOST_USER_F_PROTOCOL_FEATURES | (1n << 32n),
+        1n << 60n,
+      )
       .map((features) => U64.encode(features)),
   ),
   plain(
@@ -134,6 +142,23 @@ const sensible = fc.oneof(
       .record({ offset: fc.nat(20), flags: fc.nat(2), bytes: fc.uint8Array({ maxLength: 20 }) })
       .map((value) => CONFIG.encode(value)),
   ),
+  plain(
+    22,
+    fc
+      .record({
+        address: fc.constantFrom(0n, BigInt(USER_BASE), 2n ** 53n, 2n ** 64n - 1n),
+        size: fc.constantFrom(0n, 1n, 0x1_0000n, 2n ** 64n - 1n),
+        userAddress: fc.constantFrom(0n, BigInt(USER_BASE), 2n ** 64n - 1n),
+        access: fc.nat(4),
+        type: fc.nat(6),
+      })
+      .map((value) => IOTLB.encode(value)),
+  ),
+  fc.constantFrom<FdKind>('event', 'directory').map((kind) => ({
+    id: 21,
+    payload: NOTHING,
+    fds: [kind],
+  })),
   fc.constantFrom(1, 3, 4, 15, 17, 34, 36, 40).map((id) => ({
     id,
     payload: NOTHING,
