@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { HOST_OFFLOADS, NET_FEATURE, type NetStatistics, VhostError } from '@rxvhost/core';
+import { FEATURE, HOST_OFFLOADS, NET_FEATURE, type NetStatistics, VhostError } from '@rxvhost/core';
 import { NumberedFrameChecker, NumberedFrames } from '@rxvhost/guest';
 import { closeFd, socketPair } from '@rxvhost/sys';
 import { VhostUserFrontend } from '@rxvhost/vhost-user';
@@ -229,10 +229,11 @@ t.test('--fd serves an inherited socket and ends with it', async (t) => {
 
 t.test('options reach the device', async (t) => {
   const path = freshPath();
-  const options = ['--mac=52:54:00:aa:bb:cc', '--mtu', '1400', '--queue-size=128'];
+  const options = ['--mac=52:54:00:aa:bb:cc', '--mtu', '1400', '--queue-size=128', '--iommu'];
   const cli = await startNic(t, path, ...options);
   const frontend = VhostUserFrontend.connect(path);
-  await frontend.handshake({ features: 0n });
+  const { offeredFeatures } = await frontend.handshake({ features: 0n });
+  t.not(offeredFeatures & FEATURE.IOMMU_PLATFORM, 0n);
   const config = await frontend.request('GET_CONFIG', {
     offset: 0,
     flags: 0,

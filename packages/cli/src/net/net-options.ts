@@ -45,6 +45,10 @@ export const NET_OPTIONS: readonly OptionRow[] = [
       'offer a control queue: receive filters, RSS and so on. Only for front-ends that pass it on;\n' +
       'QEMU keeps it to itself, and would filter nothing',
   },
+  {
+    name: 'iommu',
+    help: 'let the guest put the NIC behind a virtual IOMMU (QEMU: iommu_platform=on,ats=on)',
+  },
   ...SERVICE_OPTIONS,
 ];
 
@@ -80,6 +84,7 @@ function parseNic(given: GivenOptions): VhostNetOptions {
     ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
     ...(offloads === undefined ? {} : { offloads: parseOffloads(offloads) }),
     ...(given.has('control-queue') ? { controlQueue: true } : {}),
+    ...(given.has('iommu') ? { iommu: true } : {}),
     ...(queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) }),
   };
 }
