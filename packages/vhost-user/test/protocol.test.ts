@@ -4,6 +4,7 @@ import t from 'tap';
 import {
   CONFIG,
   HEADER,
+  INFLIGHT,
   IOTLB,
   LOG,
   MAX_FDS,
@@ -90,25 +91,35 @@ t.test('T14 requests have the numbers of the specification', async (t) => {
     NET_SET_MTU: 20,
     SET_BACKEND_REQ_FD: 21,
     IOTLB_MSG: 22,
+    SET_VRING_ENDIAN: 23,
     GET_CONFIG: 24,
     SET_CONFIG: 25,
+    CREATE_CRYPTO_SESSION: 26,
+    CLOSE_CRYPTO_SESSION: 27,
+    POSTCOPY_ADVISE: 28,
+    POSTCOPY_LISTEN: 29,
+    POSTCOPY_END: 30,
+    GET_INFLIGHT_FD: 31,
+    SET_INFLIGHT_FD: 32,
     RESET_DEVICE: 34,
     GET_MAX_MEM_SLOTS: 36,
     ADD_MEM_REG: 37,
     REM_MEM_REG: 38,
     SET_STATUS: 39,
     GET_STATUS: 40,
+    GET_SHARED_OBJECT: 41,
+    GET_SHMEM_CONFIG: 44,
   });
   t.equal(requestById(8)?.name, 'SET_VRING_NUM');
   t.equal(requestById(0), undefined);
-  t.equal(requestById(23), undefined);
+  t.equal(requestById(33), undefined);
 });
 
 t.test('T15 structures have the sizes and offsets of the C ones', async (t) => {
-  const sizes = [HEADER, VRING_STATE, VRING_ADDRESS, MEMORY_REGION, LOG, IOTLB].map(
-    ({ size }) => size,
-  );
-  t.strictSame(sizes, [12, 8, 40, 32, 16, 32]);
+  const structures = [HEADER, VRING_STATE, VRING_ADDRESS, MEMORY_REGION, LOG, IOTLB, INFLIGHT];
+  const sizes = structures.map(({ size }) => size);
+  t.strictSame(sizes, [12, 8, 40, 32, 16, 32, 24]);
+  t.strictSame(INFLIGHT.offsets, { mmapSize: 0, mmapOffset: 8, queueCount: 16, queueSize: 18 });
   t.strictSame(HEADER.offsets, { request: 0, flags: 4, size: 8 });
   t.strictSame(VRING_STATE.offsets, { index: 0, num: 4 });
   t.strictSame(VRING_ADDRESS.offsets, {

@@ -3,6 +3,7 @@ import {
   FLAG_NEED_REPLY,
   LOG,
   MESSAGES,
+  NO_INFLIGHT,
   protocolFeatures,
   type RequestName,
   U64,
@@ -36,6 +37,9 @@ t.test('T01 protocol features are read and set before SET_FEATURES', async (t) =
       'BACKEND_REQ',
       'CONFIG',
       'MTU',
+      'CROSS_ENDIAN',
+      'CONFIG',
+      'INFLIGHT_SHMFD',
       'RESET_DEVICE',
       'CONFIGURE_MEM_SLOTS',
       'STATUS',
@@ -88,7 +92,7 @@ t.test('T08 NEED_REPLY gets exactly one answer, whatever becomes of the request'
     U64.decode((await ask(request, payload)) ?? new Uint8Array(0)) !== 0n;
 
   t.strictSame(await ask(2, U64.encode(FEATURES)), U64.encode(0n), 'accepted: zero');
-  t.ok(await refused(23), 'known to the specification, not to us');
+  t.ok(await refused(33), 'known to the specification, not to us');
   t.ok(await refused(200), 'unknown');
   t.ok(await refused(0), 'zero');
   t.ok(await refused(6, LOG.encode({ mmapSize: 0, mmapOffset: 0 })), 'SET_LOG_BASE not offered');
@@ -100,7 +104,7 @@ t.test('T08 NEED_REPLY gets exactly one answer, whatever becomes of the request'
   t.ok(await refused(3), 'owned already');
   t.equal((await ask(1))?.length, 8, 'a reply of its own is the only one');
   t.strictSame(codes(errors), [
-    'request 23 EOPNOTSUPP',
+    'request 33 EOPNOTSUPP',
     'request 200 EOPNOTSUPP',
     'request 0 EOPNOTSUPP',
     'SET_LOG_BASE EOPNOTSUPP',
@@ -137,19 +141,30 @@ t.test('each request that needs a protocol feature is refused without it', async
     'SEND_RARP',
     'NET_SET_MTU',
     'SET_BACKEND_REQ_FD',
+    'SET_VRING_ENDIAN',
     'GET_CONFIG',
     'SET_CONFIG',
+    'CREATE_CRYPTO_SESSION',
+    'CLOSE_CRYPTO_SESSION',
+    'POSTCOPY_ADVISE',
+    'POSTCOPY_LISTEN',
+    'POSTCOPY_END',
+    'GET_INFLIGHT_FD',
+    'SET_INFLIGHT_FD',
     'RESET_DEVICE',
     'GET_MAX_MEM_SLOTS',
     'ADD_MEM_REG',
     'REM_MEM_REG',
     'SET_STATUS',
     'GET_STATUS',
+    'GET_SHARED_OBJECT',
+    'GET_SHMEM_CONFIG',
   ]);
   for (const name of gated) {
     const { id } = MESSAGES[name];
     const answer = await frontend.exchange({ request: id, flags: NEED_REPLY, expectReply: true });
     if (name === 'GET_CONFIG') t.equal(answer?.length, 0, `${name}: an empty reply`);
+    else if (name === 'GET_INFLIGHT_FD') t.strictSame(answer, NO_INFLIGHT, `${name}: no memory`);
     else t.not(U64.decode(answer ?? new Uint8Array(0)), 0n, name);
   }
 });
@@ -159,6 +174,39 @@ t.test('a request whose reply cannot be given ends the connection rather than ha
   await t.rejects(frontend.request('GET_VRING_BASE', { index: 9, num: 0 }), { code: 'ECONNRESET' });
   t.strictSame(codes(errors), ['GET_VRING_BASE ENOBUFS']);
   await server.closed;
+});
+
+t.test('T14 what is never offered is refused, and nobody waits for its reply', async (t) => {
+  for (const request of [26, 28, 30, 41, 44]) {
+    const { frontend, server } = await makeBench(t);
+    const offered = await frontend.request('GET_PROTOCOL_FEATURES', undefined);
+    t.equal(
+      offered & protocolFeatures('CRYPTO_SESSION', 'PAGEFAULT', 'SHARED_OBJECT', 'SHMEM'),
+      0n,
+    );
+    await negotiate(frontend);
+    const payload = new Uint8Array(16);
+    const asked = { request, payload, expectReply: true };
+    const answer = await frontend.exchange({ ...asked, flags: NEED_REPLY });
+    t.equal(U64.decode(answer ?? new Uint8Array(0)), 95n, `request ${request}: EOPNOTSUPP`);
+    await t.rejects(frontend.exchange(asked), { code: 'ECONNRESET' }, `request ${request}`);
+    await server.closed;
+  }
+});
+
+t.test('little-endian rings are what there is; big-endian ones are refused aloud', async (t) => {
+  const { frontend, errors, server } = await makeBench(t);
+  await negotiate(frontend, FEATURES, protocolFeatures('REPLY_ACK', 'CROSS_ENDIAN'));
+  await frontend.request('SET_VRING_ENDIAN', { index: 1, num: 0 });
+  const refused = (index: number, num: number, code: string) =>
+    t.rejects(frontend.request('SET_VRING_ENDIAN', { index, num }), { code });
+  await refused(0, 1, 'EOPNOTSUPP');
+  await refused(0, 2, 'EINVAL');
+  await refused(2, 0, 'ENOBUFS');
+  const payload = VRING_STATE.encode({ index: 0, num: 1 });
+  await frontend.exchange({ request: 23, payload, expectReply: false });
+  await server.closed;
+  t.equal(codes(errors).at(-1), 'SET_VRING_ENDIAN EOPNOTSUPP', 'unheard, it ends the connection');
 });
 
 t.test('T07 a ring index out of range is refused in every indexed message', async (t) => {

@@ -94,6 +94,15 @@ export interface VirtioDevice {
   setVringError(index: number, port: EventPort | undefined): void;
 
   /**
+   * Where to note which of a queue's chains are in the device's hands, for the back-end that comes
+   * after it (INFLIGHT_SHMFD): what `splitInflightBytes` or `packedInflightBytes` say, by the
+   * negotiated features, and up to 63 bytes more. The bytes stay the transport's: a device uses
+   * them from the queue's start on, and lets go of them when it is told `undefined`, or is reset.
+   * `EBUSY` while the queue runs. Absent on devices that keep no such note.
+   */
+  setInflight?(index: number, region: Uint8Array | undefined): void;
+
+  /**
    * Lets a queue run, run without effects (a stopped NIC queue takes and discards what the guest
    * sends, and gives it nothing), or stand still. Going to `running` looks at the ring once, kick
    * or no kick (T03, T04). `EFAULT` when the ring is not in accessible memory (A9, C9).

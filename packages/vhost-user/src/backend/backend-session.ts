@@ -1,25 +1,27 @@
 import { VhostError } from '@rxvhost/core';
+import { closeFd } from '@rxvhost/sys';
 import { type Observable, Subject, type Subscription } from 'rxjs';
 import { BrokenStream, MessageChannel, type ReceivedMessage } from '../channel/message-channel.js';
 import type { BackendRequests } from '../protocol/backend-requests.js';
 import { FLAG_NEED_REPLY, FLAG_REPLY, type MessageHeader, VERSION } from '../protocol/header.js';
 import { WrongPayloadSize } from '../protocol/layout.js';
 import { requestById } from '../protocol/message-table.js';
-import { NOTHING, U64 } from '../protocol/payloads.js';
+import { U64 } from '../protocol/payloads.js';
 import { dispatch, type OwnReply } from './dispatch.js';
 import type { SessionReports } from './session-events.js';
 
 const ACCEPTED = U64.encode(0n);
-const EMPTY = NOTHING.encode();
+const NO_FDS: readonly number[] = [];
 
 /**
  * One connected front-end. Takes its requests one at a time, in order, carries each out by its row
  * of the message table and answers it. Whatever a front-end sends can at worst end its session.
  *
  * A refused request is answered once: by an acknowledgement that holds the errno number, when the
- * front-end asked for one, or by an empty reply where the row says so. A refusal that can be told
- * in neither way ends the session if the front-end waits for a reply, or if the payload's size was
- * wrong: it would hang, or go on from a state that is not ours. It is on `errors$` in any case.
+ * front-end asked for one, or by the reply that the row has for this. A refusal that can be told
+ * in neither way ends the session if the front-end waits for a reply, if it must hear of it, or if
+ * the payload's size was wrong: it would hang, or go on from a state that is not ours. It is on
+ * `errors$` in any case.
  */
 export class BackendSession {
   readonly #channel: MessageChannel;
@@ -92,7 +94,7 @@ export class BackendSession {
     if ((header.flags & FLAG_REPLY) !== 0) {
       throw new VhostError('EPROTO', 'a reply came where only requests are expected');
     }
-    let reply: OwnReply | Promise<OwnReply>;
+    let reply: OwnReply | undefined | Promise<OwnReply | undefined>;
     try {
       reply = dispatch(message, this.requests, (payload) => this.#traceReceived(message, payload));
     } catch (error) {
@@ -100,13 +102,13 @@ export class BackendSession {
     }
     if (!(reply instanceof Promise)) return this.#accept(header, reply);
     return reply.then(
-      (bytes) => this.#accept(header, bytes),
+      (done) => this.#accept(header, done),
       (error: unknown) => this.#refuse(header, error),
     );
   }
 
-  #accept(header: MessageHeader, reply: OwnReply): Promise<void> | undefined {
-    if (reply) return this.#send(header, reply);
+  #accept(header: MessageHeader, reply: OwnReply | undefined): Promise<void> | undefined {
+    if (reply) return this.#sendWithFds(header, reply);
     return needsReply(header) ? this.#send(header, ACCEPTED) : undefined;
   }
 
@@ -114,16 +116,33 @@ export class BackendSession {
   #refuse(header: MessageHeader, cause: unknown): Promise<void> | undefined {
     const error = asVhostError(cause);
     const row = requestById(header.request)?.row;
-    if (!row?.emptyReplyOnFailure && !row?.acknowledgement && !needsReply(header)) {
-      if (row?.reply || error instanceof WrongPayloadSize) throw error;
+    if (!row?.refusal && !row?.acknowledgement && !needsReply(header)) {
+      if (row?.reply || row?.mustBeHeard || error instanceof WrongPayloadSize) throw error;
       this.#report(error, header);
       return undefined;
     }
     this.#report(error, header);
-    return this.#send(header, row?.emptyReplyOnFailure ? EMPTY : refusal(error));
+    return this.#send(header, row?.refusal?.(error) ?? refusal(error));
   }
 
-  #send({ request }: MessageHeader, payload: Uint8Array): Promise<void> | undefined {
+  #sendWithFds(header: MessageHeader, { payload, fds }: OwnReply): Promise<void> | undefined {
+    const close = () => {
+      for (const fd of fds) closeFd(fd);
+    };
+    let sending: Promise<void> | undefined;
+    try {
+      sending = this.#send(header, payload, fds);
+    } finally {
+      if (sending === undefined) close();
+    }
+    return sending?.finally(close);
+  }
+
+  #send(
+    { request }: MessageHeader,
+    payload: Uint8Array,
+    fds: readonly number[] = NO_FDS,
+  ): Promise<void> | undefined {
     if (this.#ended) return undefined;
     if (this.reports.trace$.observed) {
       this.reports.trace$.next({
@@ -132,10 +151,10 @@ export class BackendSession {
         request: requestName(request),
         needReply: false,
         payload: decodeReply(request, payload),
-        fds: 0,
+        fds: fds.length,
       });
     }
-    return this.#channel.send({ request, flags: VERSION | FLAG_REPLY }, payload);
+    return this.#channel.send({ request, flags: VERSION | FLAG_REPLY }, payload, fds);
   }
 
   #breakOff(cause: unknown, header?: MessageHeader): void {

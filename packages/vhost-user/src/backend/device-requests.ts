@@ -17,11 +17,14 @@ import {
 import { toAddress } from '../protocol/layout.js';
 import type {
   ConfigPayload,
+  InflightDescription,
+  InflightMemory,
   LogDescription,
   RegionDescription,
   VringAddress,
 } from '../protocol/payloads.js';
 import { type ChannelReports, DeviceReports, UNREPORTED } from './device-reports.js';
+import { InflightRegions } from './inflight-regions.js';
 import { MAX_MEMORY_SLOTS, MemoryRegions } from './memory-regions.js';
 import { MigrationLog } from './migration-log.js';
 import { PollingPort } from './polling-port.js';
@@ -43,6 +46,7 @@ export class DeviceRequests implements BackendRequests {
   readonly #vrings: Vrings;
   readonly #log: MigrationLog;
   readonly #reports: DeviceReports;
+  readonly #inflight: InflightRegions;
   #status = 0;
   #ownerAnnounced = false;
 
@@ -57,6 +61,7 @@ export class DeviceRequests implements BackendRequests {
     this.#reports = new DeviceReports(device, reports);
     this.#memory = new MemoryRegions(device);
     this.#log = new MigrationLog(device);
+    this.#inflight = new InflightRegions(device);
     this.#vrings = new Vrings(device, () => this.#memory.count > 0);
   }
 
@@ -71,6 +76,7 @@ export class DeviceRequests implements BackendRequests {
     }
     const logFollows = (this.protocolFeatures & protocolFeatures('LOG_SHMFD')) !== 0n;
     this.#log.setFeatures(features & ~VHOST_USER_F_PROTOCOL_FEATURES, logFollows);
+    this.#inflight.featuresChanged();
     if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) this.#vrings.enableAll();
   }
 
@@ -80,6 +86,7 @@ export class DeviceRequests implements BackendRequests {
       'LOG_SHMFD',
       'REPLY_ACK',
       'BACKEND_REQ',
+      'CROSS_ENDIAN',
       'CONFIG',
       'RESET_DEVICE',
       'CONFIGURE_MEM_SLOTS',
@@ -87,6 +94,7 @@ export class DeviceRequests implements BackendRequests {
     );
     if (this.device.setMtu) offered |= protocolFeatures('MTU');
     if (this.device.announce) offered |= protocolFeatures('RARP');
+    if (this.device.setInflight) offered |= protocolFeatures('INFLIGHT_SHMFD');
     return offered;
   }
 
@@ -120,6 +128,7 @@ export class DeviceRequests implements BackendRequests {
   resetDevice(): void {
     this.#vrings.reset();
     this.#log.setFeatures(0n, false);
+    this.#inflight.forget();
     this.#status = 0;
   }
 
@@ -152,6 +161,15 @@ export class DeviceRequests implements BackendRequests {
 
   setLogEvent(fds: ReceivedFds): void {
     this.device.setLogEvent(adopt(fds));
+  }
+
+  makeInflight(wanted: InflightDescription): InflightMemory {
+    return this.#inflight.make(wanted);
+  }
+
+  setInflight(description: InflightDescription, fds: ReceivedFds): void {
+    this.#vrings.mustAllBeStopped('its inflight memory');
+    this.#inflight.set(description, fds.peek(0));
   }
 
   setVringSize(index: number, size: number): void {
@@ -199,6 +217,17 @@ export class DeviceRequests implements BackendRequests {
     applyIotlbMessage(this.device, message);
   }
 
+  /**
+   * Only drivers from before VIRTIO 1.0 on a big-endian guest want big-endian rings, and we offer
+   * VERSION_1 to all. Rings are read through typed arrays in the machine's own order, so another one
+   * would be a second set of hot loops for guests that nobody runs.
+   */
+  setVringEndian(index: number, order: number): void {
+    this.#vrings.check(index);
+    if (order > 1) throw new VhostError('EINVAL', `SET_VRING_ENDIAN: ${order} is not 0 or 1`);
+    if (order === 1) throw new VhostError('EOPNOTSUPP', 'rings are little-endian here');
+  }
+
   readConfig(offset: number, length: number): Uint8Array {
     return this.device.config.read(offset, length);
   }
@@ -242,6 +271,11 @@ export class DeviceRequests implements BackendRequests {
 
   end(): void {
     this.#reports.close();
+  }
+
+  /** The connection has ended, and the device has been reset: what was lent to it goes. */
+  release(): void {
+    this.#inflight.release();
   }
 }
 

@@ -5,20 +5,24 @@ import { type ProtocolFeature, protocolFeatures } from '../protocol/features.js'
 import { expectedFds, type Message } from '../protocol/message.js';
 import { requestById } from '../protocol/message-table.js';
 
-/** A request's own reply as bytes; undefined when it has none. */
-export type OwnReply = Uint8Array | undefined;
+/** A request's own reply: its bytes, and the file descriptors that it takes along and owns. */
+export interface OwnReply {
+  readonly payload: Uint8Array;
+  readonly fds: readonly number[];
+}
 
 /**
  * Carries out one request by its row of the message table: gate, payload, file descriptors, handler,
- * in this order. Throws the refusal, or rejects with it when the request takes time. Every handler
- * has taken the file descriptors it wants when this returns.
+ * in this order. Returns the request's own reply, undefined when it has none. Throws the refusal, or
+ * rejects with it when the request takes time. Every handler has taken the file descriptors it wants
+ * when this returns.
  * @param onDecoded - told what the payload says, for traces
  */
 export function dispatch(
   { header, payload, fds }: ReceivedMessage,
   requests: BackendRequests,
   onDecoded: (payload: unknown) => void,
-): OwnReply | Promise<OwnReply> {
+): OwnReply | undefined | Promise<OwnReply | undefined> {
   const request = requestById(header.request);
   if (request === undefined) {
     onDecoded(payload);
@@ -28,8 +32,13 @@ export function dispatch(
   const decoded = decodeIfOpen(row, payload, requests, onDecoded);
   checkFds(row, decoded, fds.count);
   const reply = row.handle(requests, decoded, fds);
-  if (reply instanceof Promise) return reply.then((value) => row.reply?.encode(value));
-  return row.reply?.encode(reply);
+  if (reply instanceof Promise) return reply.then((value) => encodeReply(row, value));
+  return encodeReply(row, reply);
+}
+
+function encodeReply(row: Message<unknown, unknown>, value: unknown): OwnReply | undefined {
+  if (row.reply === undefined) return undefined;
+  return { payload: row.reply.encode(value), fds: row.replyFds?.of(value) ?? [] };
 }
 
 function decodeIfOpen(

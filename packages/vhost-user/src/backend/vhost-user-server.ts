@@ -150,7 +150,7 @@ export class VhostUserServer {
     this.#session = session;
     session.ended$.subscribe({
       complete: () => {
-        this.#settled = this.#afterSession(session);
+        this.#settled = this.#afterSession(session, requests);
       },
     });
     this.#state$.next('connected');
@@ -166,7 +166,7 @@ export class VhostUserServer {
     session.start();
   }
 
-  async #afterSession(session: BackendSession): Promise<void> {
+  async #afterSession(session: BackendSession, requests: DeviceRequests): Promise<void> {
     this.#session = undefined;
     try {
       if (this.#owning) await this.device.reset();
@@ -174,6 +174,7 @@ export class VhostUserServer {
     } catch (error) {
       this.#report(session.id, error, 'the device could not be reset');
     }
+    requests.release();
     this.#owning = false;
     if (this.#closing !== undefined) return;
     if (this.#once) {

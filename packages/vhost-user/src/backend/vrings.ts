@@ -41,6 +41,12 @@ export class Vrings {
     this.#rings = Array.from({ length: device.queueCount }, newVring);
   }
 
+  /** `EBUSY` while any ring runs. */
+  mustAllBeStopped(what: string): void {
+    const running = this.#rings.findIndex(({ mode }) => mode !== 'stopped');
+    if (running >= 0) throw new VhostError('EBUSY', `ring ${running} runs: ${what} cannot be set`);
+  }
+
   /** Checks an index before anything is made for it. */
   check(index: number): void {
     this.#ring(index);

@@ -1,6 +1,13 @@
 import type { IotlbMessage } from '@rxvhost/core';
 import type { ReceivedFds } from '../channel/received-fds.js';
-import type { ConfigPayload, LogDescription, RegionDescription, VringAddress } from './payloads.js';
+import type {
+  ConfigPayload,
+  InflightDescription,
+  InflightMemory,
+  LogDescription,
+  RegionDescription,
+  VringAddress,
+} from './payloads.js';
 
 /**
  * What a front-end can ask of a back-end: one method for each thing that a row of the message table
@@ -28,6 +35,10 @@ export interface BackendRequests {
   setLog(log: LogDescription, fds: ReceivedFds): void;
   setLogEvent(fds: ReceivedFds): void;
 
+  /** Memory for that many queues of that size; whoever gets the answer owns its file descriptor. */
+  makeInflight(wanted: InflightDescription): InflightMemory;
+  setInflight(description: InflightDescription, fds: ReceivedFds): void;
+
   setVringSize(index: number, size: number): void;
   setVringAddress(address: VringAddress): void;
   setVringBase(index: number, base: number): void;
@@ -38,6 +49,8 @@ export interface BackendRequests {
   setVringCall(index: number, fds: ReceivedFds | undefined): void;
   setVringError(index: number, fds: ReceivedFds | undefined): void;
   enableVring(index: number, enable: number): void;
+  /** `order` 0 is little-endian, 1 big-endian. */
+  setVringEndian(index: number, order: number): void;
 
   /** The channel for the back-end's own requests. */
   setBackendChannel(fds: ReceivedFds): void;

@@ -1,12 +1,15 @@
 import type { ReceivedFds } from '../channel/received-fds.js';
-import { command, type FdCount, type Message, query } from './message.js';
+import { command, type FdCount, type Message, query, unserved } from './message.js';
 import {
   ACCEPTED,
   CONFIG,
+  INFLIGHT,
+  INFLIGHT_MEMORY,
   IOTLB,
   LOG,
   MAC_ADDRESS,
   MEMORY_TABLE,
+  NO_INFLIGHT,
   NOTHING,
   NUMBER,
   SINGLE_REGION,
@@ -151,12 +154,19 @@ export const MESSAGES = {
     acknowledgement: true,
     handle: (backend, message) => backend.applyIotlbMessage(message),
   }),
+  SET_VRING_ENDIAN: command({
+    id: 23,
+    payload: VRING_STATE,
+    gate: 'CROSS_ENDIAN',
+    mustBeHeard: true,
+    handle: (backend, { index, num }) => backend.setVringEndian(index, num),
+  }),
   GET_CONFIG: query({
     id: 24,
     payload: CONFIG,
     reply: CONFIG,
     gate: 'CONFIG',
-    emptyReplyOnFailure: true,
+    refusal: () => NOTHING.encode(),
     handle: (backend, { offset, flags, bytes }) => ({
       offset,
       flags,
@@ -168,6 +178,30 @@ export const MESSAGES = {
     payload: CONFIG,
     gate: 'CONFIG',
     handle: (backend, config) => backend.writeConfig(config),
+  }),
+  CREATE_CRYPTO_SESSION: unserved({ id: 26, gate: 'CRYPTO_SESSION', replies: true }),
+  CLOSE_CRYPTO_SESSION: unserved({ id: 27, gate: 'CRYPTO_SESSION', replies: false }),
+  POSTCOPY_ADVISE: unserved({ id: 28, gate: 'PAGEFAULT', replies: true }),
+  POSTCOPY_LISTEN: unserved({ id: 29, gate: 'PAGEFAULT', replies: false }),
+  POSTCOPY_END: unserved({ id: 30, gate: 'PAGEFAULT', replies: true }),
+  GET_INFLIGHT_FD: query({
+    id: 31,
+    payload: INFLIGHT,
+    reply: INFLIGHT_MEMORY,
+    gate: 'INFLIGHT_SHMFD',
+    refusal: () => NO_INFLIGHT,
+    replyFds: {
+      of: ({ fd }) => [fd],
+      complete: (memory, fds) => ({ ...memory, fd: fds.take(0) }),
+    },
+    handle: (backend, wanted) => backend.makeInflight(wanted),
+  }),
+  SET_INFLIGHT_FD: command({
+    id: 32,
+    payload: INFLIGHT,
+    fds: 1,
+    gate: 'INFLIGHT_SHMFD',
+    handle: (backend, description, fds) => backend.setInflight(description, fds),
   }),
   RESET_DEVICE: command({
     id: 34,
@@ -209,6 +243,8 @@ export const MESSAGES = {
     gate: 'STATUS',
     handle: (backend) => backend.status(),
   }),
+  GET_SHARED_OBJECT: unserved({ id: 41, gate: 'SHARED_OBJECT', replies: true }),
+  GET_SHMEM_CONFIG: unserved({ id: 44, gate: 'SHMEM', replies: true }),
 };
 
 /** A request's name as the specification spells it. */

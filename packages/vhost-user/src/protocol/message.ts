@@ -1,3 +1,4 @@
+import { VhostError } from '@rxvhost/core';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendRequests } from './backend-requests.js';
 import type { ProtocolFeature } from './features.js';
@@ -17,8 +18,12 @@ export interface Message<Payload, Reply> {
   readonly gate?: ProtocolFeature;
   /** The own reply is an acknowledgement, and tells a failure by its errno. */
   readonly acknowledgement?: boolean;
-  /** A failure is told by an own reply without payload, instead of a negative acknowledgement. */
-  readonly emptyReplyOnFailure?: boolean;
+  /** The payload of the own reply that tells a failure, instead of a negative acknowledgement. */
+  readonly refusal?: (error: VhostError) => Uint8Array;
+  /** The file descriptors that travel with the own reply. */
+  readonly replyFds?: ReplyFds<Reply>;
+  /** A front-end that does not hear of a refusal would go wrong: the session ends where it cannot. */
+  readonly mustBeHeard?: boolean;
   /** Carries it out. What it returns is the reply; what it throws is the refusal. */
   handle(backend: BackendRequests, payload: Payload, fds: ReceivedFds): Reply | Promise<Reply>;
 }
@@ -26,6 +31,14 @@ export interface Message<Payload, Reply> {
 /** Says how many file descriptors belong to a payload. */
 export interface FdCount<Payload> {
   of(payload: Payload): number;
+}
+
+/** How file descriptors travel with a reply. */
+export interface ReplyFds<Reply> {
+  /** Those to send along; they are closed once they are sent. */
+  of(reply: Reply): readonly number[];
+  /** The reply as whoever asked gets it, with what came along; he owns what is taken. */
+  complete(reply: Reply, fds: ReceivedFds): Reply;
 }
 
 /** A row for a request with a reply of its own. */
@@ -38,6 +51,37 @@ export function query<Payload, Reply>(
 /** A row for a request that is acknowledged at most. */
 export function command<Payload>(row: Message<Payload, void>): Message<Payload, void> {
   return row;
+}
+
+/** Bytes as they come. */
+const BYTES: Codec<Uint8Array> = {
+  name: 'bytes',
+  encode: (bytes) => bytes,
+  decode: (bytes) => bytes,
+};
+
+/**
+ * A row for a request behind a protocol feature that we never offer. What it carries does not matter;
+ * that it has a reply of its own does: whoever sends it all the same waits for one.
+ */
+export function unserved({
+  id,
+  gate,
+  replies,
+}: {
+  readonly id: number;
+  readonly gate: ProtocolFeature;
+  readonly replies: boolean;
+}): Message<Uint8Array, Uint8Array> {
+  return {
+    id,
+    payload: BYTES,
+    ...(replies && { reply: BYTES }),
+    gate,
+    handle() {
+      throw new VhostError('EOPNOTSUPP', `protocol feature ${gate} is not offered`);
+    },
+  };
 }
 
 /** How many file descriptors must come with `payload`. */

@@ -1,5 +1,5 @@
 import { errnoName, IOTLB_MESSAGE, VhostError } from '@rxvhost/core';
-import { address, type Codec, checkSize, struct, toAddress, u32, u64 } from './layout.js';
+import { address, type Codec, checkSize, struct, toAddress, u16, u32, u64 } from './layout.js';
 
 /** No payload at all. */
 export const NOTHING: Codec<void> = {
@@ -139,6 +139,41 @@ export type LogDescription = ReturnType<typeof LOG.decode>;
 
 /** What is or is not known of I/O virtual addresses; the kernel's structure. */
 export const IOTLB = IOTLB_MESSAGE;
+
+/** Where the memory is that notes what is in flight, and for which queues. */
+export const INFLIGHT = struct('inflight', {
+  mmapSize: address,
+  mmapOffset: address,
+  queueCount: u16,
+  queueSize: u16,
+});
+export type InflightDescription = ReturnType<typeof INFLIGHT.decode>;
+
+/** The reply to GET_INFLIGHT_FD: the memory, and its file. */
+export interface InflightMemory extends InflightDescription {
+  /** -1 while it is on its way beside the bytes. */
+  readonly fd: number;
+}
+
+/** No memory: how GET_INFLIGHT_FD says no. */
+export const NO_INFLIGHT = INFLIGHT.encode({
+  mmapSize: 0,
+  mmapOffset: 0,
+  queueCount: 0,
+  queueSize: 0,
+});
+
+export const INFLIGHT_MEMORY: Codec<InflightMemory> = {
+  name: 'inflight',
+  encode: (memory) => INFLIGHT.encode(memory),
+  decode(bytes) {
+    const description = INFLIGHT.decode(bytes);
+    if (description.mmapSize === 0) {
+      throw new VhostError('EIO', 'the back-end has no memory for what is in flight');
+    }
+    return { ...description, fd: -1 };
+  },
+};
 
 /** A piece of device configuration space. */
 export interface ConfigPayload {

@@ -19,6 +19,7 @@ export interface RecordedQueue {
   call: EventPort | undefined;
   error: EventPort | undefined;
   mode: QueueMode;
+  inflight: Uint8Array | undefined;
   /** How often the ring was looked at: on going to `running`, and on every kick while it runs. */
   looks: number;
   listening: Subscription | undefined;
@@ -154,6 +155,10 @@ export class RecordingDevice implements VirtioDevice {
     queue.error = port;
   }
 
+  setInflight(index: number, region: Uint8Array | undefined): void {
+    this.#stoppedQueue(index).inflight = region;
+  }
+
   runQueue(index: number, mode: QueueMode): void {
     const queue = this.queue(index);
     if (mode !== 'stopped') this.#checkReachable(queue);
@@ -238,6 +243,7 @@ function newQueue(): RecordedQueue {
     call: undefined,
     error: undefined,
     mode: 'stopped',
+    inflight: undefined,
     looks: 0,
     listening: undefined,
   };

@@ -1,0 +1,191 @@
+import { FEATURE } from '@rxvhost/core';
+import { closeFd, createMemfd, fileStatus, mapShared } from '@rxvhost/sys';
+import t, { type Test } from 'tap';
+import { inflightRegionBytes, protocolFeatures, type VhostUserFrontend } from '../src/index.js';
+import {
+  benchFor,
+  codes,
+  event,
+  FEATURES,
+  makeBench,
+  memfdMappings,
+  memoryRegion,
+  negotiate,
+  openFds,
+  ringAddresses,
+} from './support/bench.js';
+import { RecordingDevice } from './support/recording-device.js';
+
+const PROTOCOL = protocolFeatures('REPLY_ACK', 'INFLIGHT_SHMFD', 'RESET_DEVICE');
+const wanted = { mmapSize: 0, mmapOffset: 0, queueCount: 2, queueSize: 256 };
+const SPLIT = 64 * Math.ceil((16 + 16 * 256) / 64);
+const PACKED = 64 * Math.ceil((32 + 32 * 256) / 64);
+
+async function getInflight(t: Test, frontend: VhostUserFrontend, asked = wanted) {
+  const memory = await frontend.request('GET_INFLIGHT_FD', asked);
+  t.teardown(() => closeFd(memory.fd));
+  return memory;
+}
+
+t.test(
+  'T12 inflight memory before rings, sizes or features: a region for each queue',
+  async (t) => {
+    const { frontend, device } = await makeBench(t);
+    await frontend.request('SET_PROTOCOL_FEATURES', PROTOCOL);
+    const { fd, ...memory } = await getInflight(t, frontend);
+    t.strictSame(memory, { ...wanted, mmapSize: 2 * SPLIT });
+    t.equal(fileStatus(fd).size, 2 * SPLIT);
+    await frontend.request('SET_INFLIGHT_FD', memory, [fd]);
+    await frontend.request('GET_FEATURES', undefined);
+    t.strictSame(
+      device.queues.map(({ inflight }) => inflight?.length),
+      [SPLIT, SPLIT],
+    );
+    device.queue(1).inflight?.fill(7, 0, 1);
+    const mapping = mapShared(fd, 0, memory.mmapSize);
+    t.teardown(() => mapping.release());
+    t.equal(
+      new Uint8Array(mapping.windows[0] ?? new ArrayBuffer(0))[SPLIT],
+      7,
+      'one after the other',
+    );
+  },
+);
+
+t.test('T12 regions follow the kind of ring, in whatever order both are told', async (t) => {
+  const { frontend, device } = await makeBench(t);
+  Object.assign(device, {
+    offeredFeatures: device.offeredFeatures | FEATURE.RING_PACKED,
+  });
+  await frontend.request('SET_PROTOCOL_FEATURES', PROTOCOL);
+  const split = await getInflight(t, frontend);
+  await frontend.request('SET_FEATURES', FEATURES | FEATURE.RING_PACKED);
+  const packed = await getInflight(t, frontend);
+  t.equal(packed.mmapSize, 2 * PACKED);
+  await frontend.request('SET_FEATURES', FEATURES);
+  await frontend.request('SET_INFLIGHT_FD', packed, [packed.fd]);
+  await frontend.request('GET_FEATURES', undefined);
+  const lengths = () => device.queues.map(({ inflight }) => inflight?.length);
+  t.strictSame(lengths(), [SPLIT, SPLIT]);
+  await frontend.request('SET_FEATURES', FEATURES | FEATURE.RING_PACKED);
+  await frontend.request('GET_FEATURES', undefined);
+  t.strictSame(lengths(), [PACKED, PACKED]);
+  await frontend.request('SET_FEATURES', FEATURES);
+  await frontend.request('SET_INFLIGHT_FD', split, [split.fd]);
+  await frontend.request('SET_FEATURES', FEATURES | FEATURE.RING_PACKED);
+  await frontend.request('GET_FEATURES', undefined);
+  t.strictSame(lengths(), [PACKED, undefined], 'no region where there is no room for one');
+});
+
+t.test('T12 inflight numbers that do not fit are refused, and the old memory stays', async (t) => {
+  const { frontend, device, errors } = await makeBench(t);
+  await negotiate(frontend, FEATURES, PROTOCOL);
+  for (const asked of [
+    { ...wanted, queueCount: 0 },
+    { ...wanted, queueCount: 3 },
+    { ...wanted, queueCount: 0xffff, queueSize: 0xffff },
+    { ...wanted, queueSize: 0 },
+    { ...wanted, queueSize: 1025 },
+  ]) {
+    await t.rejects(frontend.request('GET_INFLIGHT_FD', asked), { code: 'EIO' });
+  }
+  t.strictSame(new Set(codes(errors)), new Set(['GET_INFLIGHT_FD EINVAL']));
+
+  const memory = await getInflight(t, frontend);
+  await frontend.request('SET_INFLIGHT_FD', memory, [memory.fd]);
+  const before = device.queue(0).inflight;
+  const fds = openFds();
+  const eventFd = event(t);
+  const cases: [object, number][] = [
+    [{ queueCount: 3 }, memory.fd],
+    [{ queueSize: 0 }, memory.fd],
+    [{ queueSize: 1024 }, memory.fd],
+    [{ queueCount: 2, queueSize: 0xffff }, memory.fd],
+    [{ mmapSize: memory.mmapSize - 1 }, memory.fd],
+    [{ mmapSize: memory.mmapSize + 1 }, memory.fd],
+    [{ mmapOffset: 64 }, memory.fd],
+    [{ mmapOffset: 4 }, memory.fd],
+    [{ mmapOffset: 2 ** 53 - 64 }, memory.fd],
+    [{ mmapSize: 0 }, memory.fd],
+    [{}, eventFd.fd],
+  ];
+  for (const [change, fd] of cases) {
+    const description = { ...memory, ...change };
+    await t.rejects(frontend.request('SET_INFLIGHT_FD', description, [fd]), { code: 'EINVAL' });
+  }
+  await t.rejects(frontend.request('SET_INFLIGHT_FD', memory, []), { code: 'EINVAL' });
+  t.equal(device.queue(0).inflight, before);
+  t.equal(before?.length, SPLIT);
+  t.equal(openFds(), fds + 1, 'only the test’s own eventfd came');
+});
+
+t.test('inflight memory may begin anywhere in its file', async (t) => {
+  const { frontend, device } = await makeBench(t);
+  await negotiate(frontend, FEATURES, PROTOCOL);
+  const fd = createMemfd('vhost-user-test', 5000 + 2 * SPLIT);
+  t.teardown(() => closeFd(fd));
+  const description = { ...wanted, mmapSize: 2 * SPLIT, mmapOffset: 5000 };
+  await frontend.request('SET_INFLIGHT_FD', description, [fd]);
+  device.queue(0).inflight?.fill(9, 0, 1);
+  const mapping = mapShared(fd, 0, 8192);
+  t.teardown(() => mapping.release());
+  t.equal(new Uint8Array(mapping.windows[0] ?? new ArrayBuffer(0))[5000], 9);
+});
+
+t.test(
+  'inflight memory is not exchanged under a running ring, and a reset forgets it',
+  async (t) => {
+    const { frontend, device } = await makeBench(t);
+    await negotiate(frontend, FEATURES, PROTOCOL);
+    await frontend.shareMemory([memoryRegion(t)]);
+    const memory = await getInflight(t, frontend);
+    await frontend.request('SET_INFLIGHT_FD', memory, [memory.fd]);
+    const setup = { size: 256, addresses: ringAddresses(0), kick: event(t), call: event(t) };
+    await frontend.startQueue(0, setup);
+    await t.rejects(frontend.request('SET_INFLIGHT_FD', memory, [memory.fd]), { code: 'EBUSY' });
+    await frontend.request('SET_FEATURES', FEATURES);
+    t.equal(device.queue(0).inflight?.length, SPLIT);
+    await frontend.request('RESET_DEVICE', undefined);
+    t.strictSame(
+      device.queues.map(({ inflight }) => inflight),
+      [undefined, undefined],
+    );
+    await frontend.request('SET_INFLIGHT_FD', memory, [memory.fd]);
+    t.equal(device.queue(1).inflight?.length, SPLIT);
+  },
+);
+
+t.test('a connection leaves no inflight memory behind', async (t) => {
+  const before = [openFds(), memfdMappings()];
+  await t.test('one connection', async (t) => {
+    const { frontend, device, server } = await makeBench(t);
+    await negotiate(frontend, FEATURES, PROTOCOL);
+    for (let round = 0; round < 3; round += 1) {
+      const memory = await getInflight(t, frontend);
+      await frontend.request('SET_INFLIGHT_FD', memory, [memory.fd]);
+    }
+    const region = device.queue(0).inflight;
+    t.equal(region?.length, SPLIT);
+    frontend.close();
+    await server.closed;
+    t.equal(region?.length, 0, 'a view kept too long is empty');
+  });
+  t.strictSame([openFds(), memfdMappings()], before);
+});
+
+t.test('a device that keeps no note does not offer it', async (t) => {
+  const device = new RecordingDevice();
+  Object.assign(device, { setInflight: undefined });
+  const { frontend } = await benchFor(t, device);
+  const offered = await frontend.request('GET_PROTOCOL_FEATURES', undefined);
+  t.equal(offered & protocolFeatures('INFLIGHT_SHMFD'), 0n);
+});
+
+t.test('the length of a region is that of the specification', async (t) => {
+  t.equal(inflightRegionBytes(1, false), 64);
+  t.equal(inflightRegionBytes(3, false), 64);
+  t.equal(inflightRegionBytes(4, false), 128);
+  t.equal(inflightRegionBytes(1, true), 64);
+  t.equal(inflightRegionBytes(2, true), 128);
+  t.equal(inflightRegionBytes(32768, true), 32 + 32 * 32768 + 32);
+});
