@@ -47,12 +47,9 @@ export class ManualTurns {
   }
 
   /** Runs turns until none is left, or `most` have run; returns how many. */
-  run(most = 100_000): number {
+  run(most = 10_000_000): number {
     let count = 0;
-    for (let turn = this.#turns.shift(); turn && count < most; turn = this.#turns.shift()) {
-      turn();
-      count += 1;
-    }
+    for (; count < most && this.#turns.length > 0; count += 1) this.#turns.shift()?.();
     return count;
   }
 }
