@@ -25,6 +25,8 @@ export interface GuestOptions {
   /** More properties of the virtio-net-pci device, such as `packed=on` or `mrg_rxbuf=off`. */
   readonly device?: readonly string[];
   readonly mac?: string;
+  /** A virtual IOMMU before the card, which asks the back-end to go by it. */
+  readonly iommu?: boolean;
   readonly queuePairs?: number;
   /** Takes over a guest that another QEMU sends to this Unix socket, rather than boot one. */
   readonly incoming?: string;
@@ -34,6 +36,15 @@ export interface GuestOptions {
 
 /** Debian's QEMU 7.2 crashes under TCG when a vhost-user device starts with MSI-X. */
 const NO_MSI_X = 'vectors=0';
+
+/**
+ * Before the card, which looks for it when it is made. Only behind a port does the card have what a
+ * guest needs to tell it of invalidations (PCI Express address translation services).
+ */
+const VIRTUAL_IOMMU = [
+  ...['-device', 'intel-iommu,intremap=off,device-iotlb=on'],
+  ...['-device', 'pcie-root-port,id=card-port,chassis=1'],
+];
 
 /**
  * A Linux guest in QEMU whose network card or vsock device is the vhost-user back-end at a socket
@@ -146,7 +157,7 @@ export class Guest {
   }
 
   #command(options: GuestOptions): string[] {
-    const { memory = 256 } = options;
+    const { memory = 256, iommu = false } = options;
     const parameters: Record<string, string> = {
       accel: 'tcg,thread=multi',
       cpu: 'max',
@@ -157,13 +168,14 @@ export class Guest {
       kernel: join(guestImage, 'vmlinuz'),
       initrd: join(guestImage, 'initramfs'),
       // Without KVM on a busy host the kernel may find its timer too slow, and panic.
-      append: 'console=ttyS0 quiet mitigations=off no_timer_check',
+      append: `console=ttyS0 quiet mitigations=off no_timer_check${iommu ? ' intel_iommu=on' : ''}`,
     };
     return [
       'qemu-system-x86_64',
       '-nodefaults',
       '-no-user-config',
       ...Object.entries(parameters).flatMap(([name, value]) => [`-${name}`, value]),
+      ...(iommu ? VIRTUAL_IOMMU : []),
       ...networkCard(options),
       ...vsockDevice(options),
       // The first serial port is the kernel's console, the second one the shell.
@@ -186,6 +198,7 @@ function networkCard(options: GuestOptions): string[] {
     NO_MSI_X,
     ...(mac === undefined ? [] : [`mac=${mac}`]),
     ...(queuePairs > 1 ? ['mq=on'] : []),
+    ...(options.iommu === true ? ['bus=card-port,iommu_platform=on,ats=on,disable-legacy=on'] : []),
     ...device,
   ];
   const network =
