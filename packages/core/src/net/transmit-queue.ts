@@ -34,6 +34,9 @@ export class TransmitQueue implements NetQueue {
   #leaving: TransmitPath[] = [];
   #writable: Subscription | undefined;
   #faulted = false;
+  /** How full the socket's send buffer was when it was asked last; whether to ask again. */
+  #fill = 0;
+  #askFill = true;
 
   constructor(private readonly context: NetQueueContext) {
     this.counters = newHandlerCounters(context.vring.index, 'transmit');
@@ -48,6 +51,7 @@ export class TransmitQueue implements NetQueue {
     this.#stopWaiting();
     this.attachment = attachment;
     this.#faulted = false;
+    this.#askFill = true;
     this.context.work.queue(this);
   }
 
@@ -112,6 +116,7 @@ export class TransmitQueue implements NetQueue {
 
   kicked(): void {
     this.#faulted = false;
+    this.#askFill = true;
     if (this.attachment !== undefined) this.context.work.runOrQueue(this);
   }
 
@@ -123,7 +128,7 @@ export class TransmitQueue implements NetQueue {
     if (attachment === undefined || path === undefined || queue === undefined) return;
     if (this.#faulted) return;
     const { socket } = attachment;
-    const fill = socket.sendBufferFill?.() ?? 0;
+    const fill = this.#fillOf(socket);
     if (fill >= FULL) {
       this.#waitForRoom(socket);
       return;
@@ -166,6 +171,7 @@ export class TransmitQueue implements NetQueue {
       return this.#standStill(queue, toVhostError(error));
     }
     this.#count(attachment, sent);
+    this.#askFill = true;
     if (sent > 0) this.context.vring.callIfWanted();
     if (sent === taken) return 'sent';
     queue.putBack(taken - sent);
@@ -221,13 +227,23 @@ export class TransmitQueue implements NetQueue {
       this.context.work.queue(this);
       return true;
     }
-    if ((socket.sendBufferFill?.() ?? 0) >= WAIT_BEFORE_SLEEP) {
+    if (this.#fillOf(socket) >= WAIT_BEFORE_SLEEP) {
       this.#waitForRoom(socket);
       return true;
     }
     if (!queue.enableNotifications()) return true;
     queue.disableNotifications();
     return false;
+  }
+
+  /** Asking costs a system call: not for every idle look, when the buffer can only get emptier. */
+  #fillOf(socket: PacketSocket): number {
+    if (socket.sendBufferFill === undefined) return 0;
+    if (this.#askFill || this.#fill >= STOP_WAITING) {
+      this.#fill = socket.sendBufferFill();
+      this.#askFill = false;
+    }
+    return this.#fill;
   }
 
   #waitForRoom(socket: PacketSocket): void {
