@@ -22,6 +22,8 @@ export interface UsedChain<Tag> {
   readonly tag: Tag;
   /** What the device has written, as the used entry says. */
   readonly bytes: Uint8Array;
+  /** Where: offsets in the ring's memory. */
+  readonly written: readonly { readonly at: number; readonly length: number }[];
 }
 
 /** A guest's driver of one ring, by the book; it kicks when the device wants to be kicked. */
@@ -130,7 +132,11 @@ export class ModelGuestRing<Tag> {
       this.#free.push(...chain.descriptors);
       const all = Buffer.concat(chain.buffers.map(({ at, length }) => this.ring.data(at, length)));
       if (length > all.length) throw new Error(`${length} bytes used of a chain of ${all.length}`);
-      back.push({ tag: chain.tag, bytes: all.subarray(0, length) });
+      back.push({
+        tag: chain.tag,
+        bytes: all.subarray(0, length),
+        written: firstBytes(chain, length),
+      });
       for (const { at, length } of chain.buffers) this.ring.data(at, length).fill(0xdd);
     }
     // With EVENT_IDX calls are for the next used entry.
@@ -141,4 +147,16 @@ export class ModelGuestRing<Tag> {
   #address(offset: number): bigint {
     return BigInt(this.ring.address(offset) + this.shift);
   }
+}
+
+/** The parts of a chain's buffers that its first `length` bytes are in. */
+function firstBytes({ buffers }: Chain<unknown>, length: number) {
+  let left = length;
+  const parts: { at: number; length: number }[] = [];
+  for (const buffer of buffers) {
+    const part = Math.min(left, buffer.length);
+    if (part > 0) parts.push({ at: buffer.at, length: part });
+    left -= part;
+  }
+  return parts;
 }

@@ -6,7 +6,10 @@
 
 /** What has become of a frame that the guest has offered. */
 interface Offered {
+  /** As a backend is to get it. */
   readonly bytes: Uint8Array;
+  /** It was offered with a checksum to complete. */
+  readonly completed: boolean;
   /** The queue ran without effects while the frame was in the ring: it may be discarded. */
   mayBeDiscarded: boolean;
   taken: 'no' | 'copied' | 'outstanding' | 'completed' | 'refused';
@@ -32,9 +35,16 @@ export class ModelLedger {
     discarded: 0,
     oversized: 0,
     received: 0,
+    /** Of those sent, with a checksum that the device was asked to complete. */
+    completed: 0,
+    /** Of those received, with a header that tells of a verified checksum. */
+    verified: 0,
   };
-  /** Frames that a backend has written to guest memory, in order; the guest has to find them so. */
-  readonly #written: Uint8Array[] = [];
+  /**
+   * Frames that a backend has written to guest memory, in order, and what their headers are to say;
+   * the guest has to find them so.
+   */
+  readonly #written: { readonly frame: Uint8Array; readonly flags: number }[] = [];
   #number = 0;
   #lastTaken = -1;
 
@@ -44,10 +54,10 @@ export class ModelLedger {
     return frame;
   }
 
-  /** The guest makes a frame available. */
-  offer(frame: Uint8Array, mayBeDiscarded: boolean): number {
-    const number = numberOf(frame);
-    this.offered.set(number, { bytes: frame, mayBeDiscarded, taken: 'no', used: false });
+  /** The guest makes a frame available. `bytes`: it as a backend is to get it. */
+  offer(bytes: Uint8Array, mayBeDiscarded: boolean, completed: boolean): number {
+    const number = numberOf(bytes);
+    this.offered.set(number, { bytes, completed, mayBeDiscarded, taken: 'no', used: false });
     return number;
   }
 
@@ -69,6 +79,7 @@ export class ModelLedger {
     }
     this.#compare(number, bytes);
     frame.taken = how;
+    if (frame.completed) this.counts.completed += 1;
     this.#lastTaken = number;
     if (how === 'copied') this.counts.copied += 1;
     else if (how === 'refused') this.counts.refused += 1;
@@ -95,18 +106,21 @@ export class ModelLedger {
   }
 
   /** A backend has written a frame to guest memory, or has thrown it away as too large. */
-  wrote(frame: Uint8Array, outcome: 'delivered' | 'oversized'): void {
+  wrote(frame: Uint8Array, flags: number, outcome: 'delivered' | 'oversized'): void {
     if (outcome === 'oversized') this.counts.oversized += 1;
-    else this.#written.push(frame);
+    else this.#written.push({ frame, flags });
   }
 
-  /** The guest finds a received frame. */
-  receive(frame: Uint8Array): void {
+  /** The guest finds a received frame, and these flags in its header. */
+  receive(frame: Uint8Array, flags: number): void {
     const expected = this.#written.shift();
     if (expected === undefined) throw new Error('a frame was received that no backend gave');
-    if (!Buffer.from(expected).equals(frame)) {
-      fail(`received ${frame.length} bytes where frame ${numberOf(expected)} was due`);
+    const number = numberOf(expected.frame);
+    if (!Buffer.from(expected.frame).equals(frame)) {
+      fail(`received ${frame.length} bytes where frame ${number} was due`);
     }
+    if (flags !== 0) this.counts.verified += 1;
+    if (flags !== expected.flags) fail(`frame ${number} has flags ${flags}, not ${expected.flags}`);
     this.counts.received += 1;
   }
 

@@ -3,12 +3,15 @@ import {
   CompletionBatch,
   ERRNO,
   LocalReadiness,
+  NET_FEATURE,
   type PacketBatch,
   type PacketSocket,
+  type SocketOffloads,
   type TurnScheduler,
   type ZeroCopySender,
 } from '../../src/index.js';
 import { referenceTo } from './cable-socket.js';
+import { CHECKSUM_VALID } from './model-header.js';
 import type { ModelLedger } from './model-ledger.js';
 
 /** Frames of this length are refused. */
@@ -25,6 +28,14 @@ export interface ModelSocketOptions {
   readonly zeroCopy: boolean;
   /** Whether frames carry the virtio-net header. */
   readonly carriesHeader: boolean;
+  /** Whether it takes and gives unfinished checksums; only one that carries the header can. */
+  readonly honoursChecksum: boolean;
+}
+
+/** A frame that waits to be received, and the flags of its header. */
+interface Incoming {
+  readonly frame: Uint8Array;
+  readonly flags: number;
 }
 
 /** A backend that does what the test says, and writes it all into the ledger. */
@@ -33,7 +44,10 @@ export class ModelSocket implements PacketSocket {
   readonly setHeaderLength?: (bytes: 10 | 12) => void;
   readonly zeroCopy?: ZeroCopySender;
   readonly outstanding: Outstanding[] = [];
-  readonly toReceive: Uint8Array[] = [];
+  readonly toReceive: Incoming[] = [];
+  readonly offloads?: SocketOffloads;
+  /** What the driver has been found to accept. */
+  #accepted = 0n;
   closed = 0;
   #room = 5;
   readonly #completions = new Subject<CompletionBatch>();
@@ -45,12 +59,20 @@ export class ModelSocket implements PacketSocket {
   constructor(
     private readonly ledger: ModelLedger,
     turns: TurnScheduler,
-    { zeroCopy, carriesHeader }: ModelSocketOptions,
+    { zeroCopy, carriesHeader, honoursChecksum }: ModelSocketOptions,
   ) {
     this.headerLength = carriesHeader ? 12 : 0;
     if (carriesHeader) {
       this.setHeaderLength = (bytes) => {
         this.headerLength = bytes;
+      };
+    }
+    if (carriesHeader && honoursChecksum) {
+      this.offloads = {
+        supported: NET_FEATURE.CSUM | NET_FEATURE.GUEST_CSUM,
+        accept: (offloads) => {
+          this.#accepted = offloads;
+        },
       };
     }
     if (zeroCopy) {
@@ -71,8 +93,10 @@ export class ModelSocket implements PacketSocket {
     this.#writable.check();
   }
 
-  inject(frame: Uint8Array): void {
-    this.toReceive.push(frame);
+  /** @param verified - its checksum has been looked at, says its header where it carries one */
+  inject(frame: Uint8Array, verified: boolean): void {
+    const flags = verified && this.offloads !== undefined ? CHECKSUM_VALID : 0;
+    this.toReceive.push({ frame, flags });
     this.#readable.check();
   }
 
@@ -82,14 +106,17 @@ export class ModelSocket implements PacketSocket {
 
   receive(batch: PacketBatch): number {
     for (;;) {
-      const [frame] = this.toReceive;
-      if (frame === undefined) break;
+      const [first] = this.toReceive;
+      if (first === undefined) break;
+      const { frame, flags } = first;
       const carried = new Uint8Array(this.headerLength + frame.length);
+      if (flags !== 0) carried[0] = flags;
       carried.set(frame, this.headerLength);
       const outcome = batch.deliver(carried);
       if (outcome === 'full') break;
       this.toReceive.shift();
-      this.ledger.wrote(frame, outcome);
+      const told = (this.#accepted & NET_FEATURE.GUEST_CSUM) === 0n ? 0 : flags;
+      this.ledger.wrote(frame, told, outcome);
     }
     return batch.frameChains.subarray(0, batch.frameCount).reduce((sum, chains) => sum + chains, 0);
   }
