@@ -8,6 +8,8 @@ import { repositoryRoot } from './requirements.js';
 
 export interface ServerOptions {
   readonly socketPath: string;
+  /** Connect to the front-end, which listens there, rather than listen; off by default. */
+  readonly connects?: boolean;
   /** As for `--backend`. */
   readonly backend: string;
   /** More arguments of `rxvhost net`. */
@@ -42,7 +44,7 @@ export class Server {
         process.execPath,
         join(repositoryRoot, 'packages', 'cli', 'bin', 'rxvhost.js'),
         'net',
-        `--socket-path=${options.socketPath}`,
+        `--${options.connects === true ? 'connect' : 'socket'}-path=${options.socketPath}`,
         `--backend=${options.backend}`,
         '--stats',
         ...(options.arguments ?? []),

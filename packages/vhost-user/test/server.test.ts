@@ -4,9 +4,10 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { closeFd, duplicateFd, socketPair } from '@rxvhost/sys';
+import { closeFd, duplicateFd, socketPair, UnixListener } from '@rxvhost/sys';
+import { firstValueFrom } from 'rxjs';
 import t from 'tap';
-import { serve, VhostUserFrontend } from '../src/index.js';
+import { serve, VhostUserFrontend, VhostUserServer } from '../src/index.js';
 import {
   event,
   memfdMappings,
@@ -178,4 +179,26 @@ t.test('a device that somebody else owns is left alone', async (t) => {
   t.equal(device.resets, 0);
   await device.reset();
   await negotiate(connect(t, path));
+});
+
+t.test('T10 connectPath: front-ends that listen are met whenever they are there', async (t) => {
+  const device = new RecordingDevice();
+  const path = socketPath(t);
+  const server = new VhostUserServer(device, { connectPath: path });
+  t.teardown(() => server.close());
+  const errors: string[] = [];
+  server.errors$.subscribe(({ error }) => errors.push(error.code));
+  await sleep(50);
+  for (const visit of [1, 2]) {
+    const listener = new UnixListener(path);
+    const fd = await firstValueFrom(listener.connections$);
+    const frontend = new VhostUserFrontend(fd);
+    await negotiate(frontend);
+    t.equal(device.owned, true);
+    listener.close();
+    frontend.close();
+    await until(t, 'the device is free again', () => device.resets === visit);
+  }
+  t.same(errors, [], 'that nobody is there is no error');
+  await server.close();
 });

@@ -5,12 +5,21 @@ import type { Endpoint } from './endpoint.js';
 
 /** Why the front-end cannot be met there, and what to do about it. */
 export function explainEndpoint(endpoint: Endpoint, cause: VhostError): EnvironmentError {
-  const message =
-    endpoint.kind === 'listen'
-      ? explainListen(endpoint.path, cause)
-      : `--fd=${endpoint.fd} cannot be served, ${cause.message}: let the parent process leave a ` +
-        `connected Unix stream socket open as descriptor ${endpoint.fd}`;
-  return new EnvironmentError(message, { cause });
+  return new EnvironmentError(explain(endpoint, cause), { cause });
+}
+
+function explain(endpoint: Endpoint, cause: VhostError): string {
+  switch (endpoint.kind) {
+    case 'listen':
+      return explainListen(endpoint.path, cause);
+    case 'connect':
+      return cause.message;
+    case 'connected':
+      return (
+        `--fd=${endpoint.fd} cannot be served, ${cause.message}: let the parent process leave a ` +
+        `connected Unix stream socket open as descriptor ${endpoint.fd}`
+      );
+  }
 }
 
 function explainListen(path: string, cause: VhostError): string {

@@ -79,11 +79,25 @@ function openServer({ device, endpoint }: ServedDevice, once: boolean): VhostUse
 }
 
 function serveOptions(endpoint: Endpoint, once: boolean): ServeOptions {
-  return endpoint.kind === 'listen' ? { socketPath: endpoint.path, once } : { fd: endpoint.fd };
+  switch (endpoint.kind) {
+    case 'listen':
+      return { socketPath: endpoint.path, once };
+    case 'connect':
+      return { connectPath: endpoint.path, once };
+    case 'connected':
+      return { fd: endpoint.fd };
+  }
 }
 
 function describeEndpoint(endpoint: Endpoint): string {
-  return endpoint.kind === 'listen' ? `listening on ${endpoint.path}` : `serving fd ${endpoint.fd}`;
+  switch (endpoint.kind) {
+    case 'listen':
+      return `listening on ${endpoint.path}`;
+    case 'connect':
+      return `connecting to who listens on ${endpoint.path}`;
+    case 'connected':
+      return `serving fd ${endpoint.fd}`;
+  }
 }
 
 function report(served: ServedDevice, server: VhostUserServer, terminal: Terminal): void {

@@ -10,6 +10,7 @@ import {
 } from 'rxjs';
 import { BackendSession } from './backend-session.js';
 import { DeviceRequests } from './device-requests.js';
+import { FrontendDialer } from './frontend-dialer.js';
 import { channelReports, type ProtocolFault, type TraceEvent } from './session-events.js';
 
 /** Where a server meets its front-ends. */
@@ -20,6 +21,13 @@ export type ServeOptions = {
   | {
       /** Path of the Unix socket to listen on, at most 107 bytes. */
       readonly socketPath: string;
+    }
+  | {
+      /**
+       * Path of a Unix socket on which the front-end listens (DPDK's `server=1`): connects there,
+       * again and again until somebody answers, and once more when the front-end has gone.
+       */
+      readonly connectPath: string;
     }
   | {
       /** A connected Unix stream socket that was inherited; the server owns it from here on. */
@@ -50,7 +58,7 @@ export class VhostUserServer {
   readonly #errors$ = new Subject<ProtocolFault>();
   readonly #trace$ = new Subject<TraceEvent>();
   readonly #state$ = new BehaviorSubject<ServerState>('listening');
-  readonly #listener: UnixListener | undefined;
+  readonly #listener: UnixListener | FrontendDialer | undefined;
   readonly #once: boolean;
   #accepting: Subscription | undefined;
   #session: BackendSession | undefined;
@@ -89,7 +97,10 @@ export class VhostUserServer {
       setImmediate(() => this.#connect(fd));
     } else {
       this.#once = options.once ?? false;
-      this.#listener = new UnixListener(options.socketPath);
+      this.#listener =
+        'socketPath' in options
+          ? new UnixListener(options.socketPath)
+          : new FrontendDialer(options.connectPath);
       this.#listener.errors$.subscribe((error) => {
         this.#report(0, error, 'front-ends have to wait');
       });
