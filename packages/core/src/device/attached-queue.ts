@@ -13,8 +13,8 @@ import type { VringAddresses } from './virtio-device.js';
 export interface QueuePlan {
   readonly size: number;
   readonly features: RingFeatures;
-  /** The next available index to begin at. */
-  readonly base: number;
+  /** The next available index to begin at; undefined to go on where the used ring ends. */
+  readonly base: number | undefined;
 }
 
 /**
@@ -44,7 +44,8 @@ export class AttachedQueue {
     return this.#located ? this.#queue : undefined;
   }
 
-  get nextAvailable(): number {
+  /** The next available index; undefined before the rings were found, if nobody gave one. */
+  get nextAvailable(): number | undefined {
     return this.#queue?.nextAvailable ?? this.plan.base;
   }
 

@@ -80,8 +80,8 @@ export interface VirtioDevice {
 
   /** A7. */
   setVringSize(index: number, size: number): void;
-  /** A8. */
-  setVringBase(index: number, availableIndex: number): void;
+  /** A8; `undefined` lets the queue go on where its used ring ends. */
+  setVringBase(index: number, availableIndex: number | undefined): void;
   /** A8: the next available index that the device will look at. */
   vringBase(index: number): number;
   /** A9. */

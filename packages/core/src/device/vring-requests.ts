@@ -17,7 +17,7 @@ export abstract class VringRequests {
     this.vring(index).setSize(size);
   }
 
-  setVringBase(index: number, availableIndex: number): void {
+  setVringBase(index: number, availableIndex: number | undefined): void {
     this.vring(index).setBase(availableIndex);
   }
 

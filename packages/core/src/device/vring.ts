@@ -23,7 +23,8 @@ export class Vring {
   readonly counters: VringCounters = { kicks: 0, calls: 0, callsSuppressed: 0, errors: 0 };
 
   #size = 0;
-  #base = 0;
+  /** The next available index; undefined for where the used ring ends. */
+  #base: number | undefined = 0;
   #addresses: VringAddresses | undefined;
   #attached: AttachedQueue | undefined;
   #log: DirtyLog | undefined;
@@ -110,8 +111,12 @@ export class Vring {
   }
 
   /** A8: the next available index. `EINVAL` over 0xffff, `EBUSY` while attached. */
-  setBase(base: number): void {
+  setBase(base: number | undefined): void {
     this.#mustNotBeAttached('its base');
+    if (base === undefined) {
+      this.#base = undefined;
+      return;
+    }
     if (!Number.isInteger(base) || base < 0 || base > MAX_INDEX) {
       throw new VhostError('EINVAL', `queue ${this.index}: base ${base} is not within 0 … 65535`);
     }
@@ -119,7 +124,11 @@ export class Vring {
   }
 
   get base(): number {
-    return this.#attached?.nextAvailable ?? this.#base;
+    return this.#nextAvailable ?? 0;
+  }
+
+  get #nextAvailable(): number | undefined {
+    return this.#attached === undefined ? this.#base : this.#attached.nextAvailable;
   }
 
   /**
@@ -197,7 +206,7 @@ export class Vring {
    */
   attach(features: RingFeatures): void {
     const addresses = this.#addressesToAttach();
-    const plan = { size: this.#size, features, base: this.base };
+    const plan = { size: this.#size, features, base: this.#nextAvailable };
     const failed = (error: VhostError) => this.listener.failed(this, error);
     const attached = new AttachedQueue(this.memory, this.virtqueues, plan, addresses, failed);
     attached.setLog(this.#virtqueueLog(addresses));
@@ -212,7 +221,7 @@ export class Vring {
 
   /** Ends the queue; its base stays where it had got to. */
   detach(): void {
-    this.#base = this.base;
+    this.#base = this.#nextAvailable;
     this.#attached = undefined;
   }
 

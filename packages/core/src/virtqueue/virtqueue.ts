@@ -29,7 +29,7 @@ export interface VirtqueueFactory {
   /**
    * Attaches to the ring: asks the driver for kicks and takes the used index from memory (A11).
    * Throws as `check`.
-   * @param nextAvailable - where to go on, from SET_VRING_BASE
+   * @param nextAvailable - where to go on, from SET_VRING_BASE; undefined: where the used ring ends
    * @param log - where writes are logged from the first one on; nowhere when left out
    */
   create(
@@ -37,7 +37,7 @@ export interface VirtqueueFactory {
     addresses: RingAddresses,
     size: number,
     features: RingFeatures,
-    nextAvailable: number,
+    nextAvailable: number | undefined,
     log?: VirtqueueLog,
   ): Virtqueue;
 }

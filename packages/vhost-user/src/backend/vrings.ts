@@ -60,10 +60,14 @@ export class Vrings {
     this.#settle(index, ring);
   }
 
-  /** Seed A8; `EBUSY` while the ring runs. */
+  /**
+   * Seed A8; `EBUSY` while the ring runs. A front-end that says 0 may not know better: DPDK's
+   * virtio-user says so in the middle of a ring's life, when its back-end has come back (T10). So 0
+   * means where the used ring ends, which in a new ring is 0.
+   */
   setBase(index: number, base: number): void {
     this.#ring(index);
-    this.device.setVringBase(index, base);
+    this.device.setVringBase(index, base === 0 ? undefined : base);
   }
 
   /** Seed A9. May be repeated while the ring runs, to switch logging. */

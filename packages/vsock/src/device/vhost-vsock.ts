@@ -142,11 +142,11 @@ export class VhostVsock extends VhostDevice {
   }
 
   /** A base that is not where the queue stopped: see the class about connections (T76). */
-  override setVringBase(index: number, base: number): void {
+  override setVringBase(index: number, base: number | undefined): void {
     const before = this.vringBase(index);
     super.setVringBase(index, base);
-    if (index !== VsockQueue.TRANSMIT || base === before) return;
-    const begins = (base & this.#basePositions) === 0;
+    if (index !== VsockQueue.TRANSMIT || (base ?? 0) === before) return;
+    const begins = ((base ?? 0) & this.#basePositions) === 0;
     this.#endConnections(begins ? 'the guest’s driver has begun anew' : 'the guest was restored');
     if (begins) this.#event.forget();
     else this.#event.announceReset();

@@ -44,19 +44,24 @@ export class SplitVirtqueue implements Virtqueue {
 
   /**
    * Attaches to the ring: tells the driver to kick, and takes the used index from memory (A11).
-   * @param nextAvailable - from SET_VRING_BASE
+   * @param nextAvailable - from SET_VRING_BASE; undefined: the used index
    */
-  constructor(ring: SplitRing, features: RingFeatures, nextAvailable: number, log = NO_LOG) {
+  constructor(
+    ring: SplitRing,
+    features: RingFeatures,
+    nextAvailable: number | undefined,
+    log = NO_LOG,
+  ) {
     this.size = ring.size;
     this.#mask = ring.size - 1;
     this.#features = features;
     this.#ring = ring;
     this.#walker = new ChainWalker(ring, features.indirect);
-    this.nextAvailable = nextAvailable;
     this.setLog(log);
     Atomics.store(ring.used, ring.usedFlags, 0);
     this.#usedLog?.flags();
     this.nextUsed = ring.loadUsedIndex();
+    this.nextAvailable = nextAvailable ?? this.nextUsed;
   }
 
   get walked(): number {
