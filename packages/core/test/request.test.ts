@@ -130,6 +130,8 @@ t.test('A14 T15 requests have the numbers that linux/vhost.h gives them', async 
     SET_VRING_ERR: 0x4008af22,
     SET_VRING_BUSYLOOP_TIMEOUT: 0x4008af23,
     GET_VRING_BUSYLOOP_TIMEOUT: 0x4008af24,
+    SET_BACKEND_FEATURES: 0x4008af25,
+    GET_BACKEND_FEATURES: 0x8008af26,
     NET_SET_BACKEND: 0x4008af30,
   });
 });

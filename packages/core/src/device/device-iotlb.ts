@@ -37,6 +37,11 @@ export class DeviceIotlb {
     merge(from([...this.#waiting.values()]), this.#misses),
   );
 
+  /** What queues wait for, one thing each. */
+  get waiting(): Iterable<QueueMiss> {
+    return this.#waiting.values();
+  }
+
   /** @param wake - lets a queue look at its ring again */
   constructor(
     private readonly memory: GuestMemory,

@@ -13,10 +13,10 @@ import type { RingFeatures } from '../virtqueue/virtqueue.js';
 import { DeviceIotlb } from './device-iotlb.js';
 import { DeviceLog } from './device-log.js';
 import { FEATURE } from './features.js';
-import { IotlbRequests } from './iotlb-requests.js';
 import { checkMemoryTable, type MemoryTableRequest } from './memory-table-request.js';
 import type { Kick, QueueFault } from './queue-fault.js';
-import type { RequestInterface } from './request/request-interface.js';
+import { IotlbChannel } from './request/iotlb-channel.js';
+import { RawInterface } from './request/raw-interface.js';
 import type { VhostDeviceOptions } from './vhost-device-options.js';
 import type { ConfigSpace, QueueMode, VirtioDevice } from './virtio-device.js';
 import { Vring } from './vring.js';
@@ -32,7 +32,7 @@ export type DeviceState = 'unowned' | 'owned' | 'running' | 'closed';
  *
  * Calls change the device whole or not at all: each checks everything before it changes anything.
  */
-export abstract class VhostDevice extends IotlbRequests implements VirtioDevice {
+export abstract class VhostDevice extends RawInterface implements VirtioDevice {
   abstract readonly type: 'net' | 'vsock';
   abstract readonly advertisedQueues: number;
   abstract readonly offeredFeatures: bigint;
@@ -46,6 +46,7 @@ export abstract class VhostDevice extends IotlbRequests implements VirtioDevice 
   protected readonly vrings: readonly Vring[];
   protected readonly work: WorkQueue;
   protected readonly iotlb: DeviceIotlb;
+  protected readonly iotlbChannel: IotlbChannel;
 
   readonly #log: DeviceLog;
   readonly #kicks = new Subject<Kick>();
@@ -92,10 +93,9 @@ export abstract class VhostDevice extends IotlbRequests implements VirtioDevice 
     });
     this.#log = new DeviceLog(this.vrings);
     this.iotlb = new DeviceIotlb(this.memory, this.vrings, (index) => this.kicked(index));
+    this.iotlbChannel = new IotlbChannel(this, this.iotlb);
   }
 
-  /** Serves {@link ioctl}, with the requests of this kind of device. */
-  protected abstract readonly requests: Pick<RequestInterface<VhostDevice>, 'ioctl'>;
   /** The driver has kicked queue `index`. */
   protected abstract kicked(index: number): void;
   /** The negotiated features have changed; queues that run are to be attached anew. */
@@ -116,26 +116,6 @@ export abstract class VhostDevice extends IotlbRequests implements VirtioDevice 
   /** The state as it is now. */
   get state(): DeviceState {
     return this.#state.value;
-  }
-
-  /**
-   * The raw request interface (seed A14): the device as a C program has it through `ioctl`.
-   *
-   * @param request - a number of `linux/vhost.h`, for example `VHOST_REQUESTS.SET_OWNER.code`
-   * @param argument - the structure that the request's pointer leads to, in the machine's byte order;
-   * a reply is written there. fds in it stay the caller's; addresses are those of
-   * {@link userMemory}
-   * @returns 0 or a negative errno, once the device has done it; never rejects. As a driver's own
-   * function, it answers −`ENOIOCTLCMD` to a request that it does not know: the system call makes
-   * `ENOTTY` of that
-   */
-  ioctl(request: number, argument?: Uint8Array): Promise<number> {
-    return this.requests.ioctl(request, argument);
-  }
-
-  /** As {@link ioctl} for a 32-bit caller: the structures have the same layout for both. */
-  compatIoctl(request: number, argument?: Uint8Array): Promise<number> {
-    return this.ioctl(request, argument);
   }
 
   setOwner(): void {
@@ -235,6 +215,7 @@ export abstract class VhostDevice extends IotlbRequests implements VirtioDevice 
     for (const vring of this.vrings) vring.reset();
     this.#features = 0n;
     this.iotlb.use(false);
+    this.iotlbChannel.version = 1;
     this.#log.clear();
     this.memory.replace(this.userMemory.resolve(DEFAULT_REGIONS));
     this.#owned = false;

@@ -123,6 +123,16 @@ export const VHOST_REQUESTS = {
     structure: VRING_STATE,
     handle: ({ device }, index) => ({ index, num: device.vringBusyPoll(index) }),
   }),
+  SET_BACKEND_FEATURES: command({
+    code: iow(0x25, U64.size),
+    argument: U64,
+    handle: ({ device }, features) => device.setBackendFeatures(features),
+  }),
+  GET_BACKEND_FEATURES: query({
+    code: ior(0x26, U64.size),
+    reply: U64,
+    handle: ({ device }) => device.offeredBackendFeatures,
+  }),
 } satisfies RequestTable<VhostDevice>;
 
 function notServed(name: string): never {
