@@ -10,6 +10,7 @@ import {
 } from 'rxjs';
 import { BackendSession } from './backend-session.js';
 import { DeviceRequests } from './device-requests.js';
+import type { Connection, DeviceServer, ServerState } from './device-server.js';
 import { FrontendDialer } from './frontend-dialer.js';
 import { channelReports, type ProtocolFault, type TraceEvent } from './session-events.js';
 
@@ -35,25 +36,12 @@ export type ServeOptions = {
     }
 );
 
-/** What a server is doing. */
-export type ServerState = 'listening' | 'connected' | 'closed';
-
-/** A front-end that has just connected. */
-export interface Connection {
-  /** Counts from 1. */
-  readonly id: number;
-  /** Process at the other end, as `unixPeer` tells it. */
-  readonly pid: number;
-  /** Completes when the connection has ended. */
-  readonly ended$: Observable<void>;
-}
-
 /**
  * Serves one {@link VirtioDevice} to front-ends over vhost-user, one after the other. While one is
  * connected the others wait in the socket's backlog; when it goes, by whatever death, the device is
  * reset and the next one is taken. The device is the caller's: closing the server resets it only.
  */
-export class VhostUserServer {
+export class VhostUserServer implements DeviceServer {
   readonly #connections$ = new Subject<Connection>();
   readonly #errors$ = new Subject<ProtocolFault>();
   readonly #trace$ = new Subject<TraceEvent>();
