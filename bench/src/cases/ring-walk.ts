@@ -2,6 +2,7 @@ import {
   ArrayBufferMapping,
   type FrameCopier,
   MemoryTable,
+  NO_FEATURES,
   PacketBatch,
   PlainCopier,
   SPLIT_VIRTQUEUES,
@@ -17,7 +18,7 @@ const USED = 0x4000;
 const BUFFERS = 0x1_0000;
 const HEADER = 12;
 const FRAME = 64;
-const FEATURES = { indirect: true, eventIndex: false, notifyOnEmpty: false };
+const FEATURES = { ...NO_FEATURES, indirect: true };
 const ROUNDS_BETWEEN_LOOKS = 1000;
 
 /** Nanoseconds a frame to take 256 chains from a ring and complete them, and with a copy between. */

@@ -13,6 +13,7 @@ import {
   link,
   loopback,
   NET_OPTIONS,
+  NO_FEATURES,
   NullSocket,
   netModule,
   PacketBatch,
@@ -24,7 +25,7 @@ import {
 import { FakeSocket, frame, ManualTurns, makeNic } from './support/nic.js';
 import { RingMemory } from './support/ring-memory.js';
 
-const FEATURES = { indirect: false, eventIndex: false, notifyOnEmpty: false };
+const FEATURES = NO_FEATURES;
 
 /** A batch of frames in real ring memory, as a transmit queue would hand it over. */
 function transmitBatch(frames: readonly Uint8Array[]): PacketBatch {

@@ -124,20 +124,43 @@ t.test('A4 features that are not offered are refused and change nothing', async 
   t.equal(new VhostNet().offeredFeatures & both, 0n, 'only what the NIC has');
   nic.setOwner();
   nic.setFeatures(FEATURE.VERSION_1);
-  t.throws(() => nic.setFeatures(FEATURE.RING_PACKED), { code: 'EOPNOTSUPP' });
+  t.throws(() => nic.setFeatures(1n << 41n), { code: 'EOPNOTSUPP' });
   t.throws(() => nic.setFeatures(1n << 63n), { code: 'EOPNOTSUPP' });
   t.equal(nic.features, FEATURE.VERSION_1);
 });
 
-t.test('T18 what the queues cannot do is not offered', async (t) => {
-  const nic = new VhostNet();
-  const absent = FEATURE.RING_PACKED | FEATURE.IN_ORDER | FEATURE.RING_RESET;
-  t.equal(nic.offeredFeatures & absent, 0n);
-  nic.setOwner();
-  for (const feature of [FEATURE.RING_PACKED, FEATURE.IN_ORDER, FEATURE.RING_RESET]) {
+t.test('T18 ring features are offered one by one, and refused where they are not', async (t) => {
+  const switches = [
+    [FEATURE.RING_PACKED, { packed: false }],
+    [FEATURE.IN_ORDER, { inOrder: false }],
+    [FEATURE.RING_RESET, { reset: false }],
+  ] as const;
+  const all = FEATURE.RING_PACKED | FEATURE.IN_ORDER | FEATURE.RING_RESET;
+  t.equal(new VhostNet().offeredFeatures & all, all);
+  for (const [feature, rings] of switches) {
+    const nic = new VhostNet({ rings });
+    t.equal(nic.offeredFeatures & all, all & ~feature);
+    nic.setOwner();
     t.throws(() => nic.setFeatures(feature), { code: 'EOPNOTSUPP' });
+    t.equal(nic.features, 0n);
   }
-  t.equal(nic.features, 0n);
+});
+
+t.test('A7 A8 T40 sizes and bases follow the negotiated ring', async (t) => {
+  const nic = new VhostNet();
+  nic.setOwner();
+  t.throws(() => nic.setVringSize(0, 100), { code: 'EINVAL' });
+  t.throws(() => nic.setVringBase(0, 0x8000_8000), { code: 'EINVAL' });
+  t.equal(nic.vringBase(0), 0);
+  nic.setFeatures(FEATURE.VERSION_1 | FEATURE.RING_PACKED);
+  t.equal(nic.vringBase(0), 0x8000_8000, 'an unused ring is in its first round');
+  t.throws(() => nic.setVringSize(0, 0), { code: 'EINVAL' });
+  t.throws(() => nic.setVringSize(0, 1025), { code: 'EINVAL' }, 'more than the NIC takes');
+  nic.setVringSize(0, 100);
+  nic.setVringBase(0, 0x8003_8003);
+  t.equal(nic.vringBase(0), 0x8003_8003);
+  nic.setVringBase(0, undefined);
+  t.equal(nic.vringBase(0), 0x8000_8000);
 });
 
 t.test('A5 a memory table request is checked before anything changes', async (t) => {

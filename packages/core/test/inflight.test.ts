@@ -11,7 +11,13 @@ import { RingMemory } from './support/ring-memory.js';
 
 const SIZE = 8;
 const FRAME = 60;
-const FEATURES = { indirect: false, eventIndex: false, notifyOnEmpty: false };
+const FEATURES = {
+  indirect: false,
+  eventIndex: false,
+  notifyOnEmpty: false,
+  packed: false,
+  inOrder: false,
+};
 
 class Died extends Error {}
 

@@ -66,18 +66,24 @@ const settings = fc
     version1: fc.boolean(),
     eventIndex: fc.boolean(),
     indirect: fc.boolean(),
+    packed: fc.boolean(),
+    inOrder: fc.boolean(),
     queueSize: fc.constantFrom(32, 64, 256),
     transmitShape: shape,
     receiveShape: shape,
   })
-  .map(({ version1, eventIndex, indirect, ...rest }) => ({
+  .map(({ version1, eventIndex, indirect, packed, inOrder, queueSize, ...rest }) => ({
     ...rest,
+    // A packed ring may have any size.
+    queueSize: packed ? queueSize - 9 : queueSize,
     indirect,
     indirectEntries: 17,
     features:
       (version1 ? FEATURE.VERSION_1 : 0n) |
       (eventIndex ? FEATURE.EVENT_IDX : 0n) |
-      (indirect ? FEATURE.INDIRECT_DESC : 0n),
+      (indirect ? FEATURE.INDIRECT_DESC : 0n) |
+      (packed ? FEATURE.RING_PACKED : 0n) |
+      (inOrder ? FEATURE.IN_ORDER : 0n),
   }));
 
 t.test(
@@ -92,9 +98,9 @@ t.test(
           if (wrong !== undefined) throw new Error(wrong);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: 100 },
     );
-    t.pass('60 random pairs of guests');
+    t.pass('100 random pairs of guests');
   },
 );
 

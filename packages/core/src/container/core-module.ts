@@ -7,8 +7,8 @@ import { EventLoopTurns, type TurnScheduler } from '../events/turn-scheduler.js'
 import { GuestMemory } from '../memory/guest-memory.js';
 import { VhostNet } from '../net/vhost-net.js';
 import type { VhostNetOptions } from '../net/vhost-net-options.js';
-import { SPLIT_VIRTQUEUES } from '../virtqueue/split/split-virtqueues.js';
 import type { VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import { VIRTQUEUES } from '../virtqueue/virtqueues.js';
 import {
   BACKEND,
   BACKEND_CHAIN,
@@ -33,7 +33,7 @@ export const coreModule = new ContainerModule(({ bind }) => {
   bind<GuestMemory>(GUEST_MEMORY)
     .toResolvedValue(() => new GuestMemory())
     .inTransientScope();
-  bind<VirtqueueFactory>(VIRTQUEUE_FACTORY).toConstantValue(SPLIT_VIRTQUEUES);
+  bind<VirtqueueFactory>(VIRTQUEUE_FACTORY).toConstantValue(VIRTQUEUES);
   bind<BackendChain>(BACKEND_CHAIN)
     .toResolvedValue(
       (providers: BackendProvider[]) => new BackendChain(providers),

@@ -1,10 +1,5 @@
 import { toVhostError, type VhostError } from '../errors/vhost-error.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import {
-  availableRingBytes,
-  descriptorTableBytes,
-  usedRingBytes,
-} from '../virtqueue/split/split-layout.js';
 import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import { NO_LOG, type VirtqueueLog } from '../virtqueue/virtqueue-log.js';
 import type { VringAddresses } from './virtio-device.js';
@@ -13,8 +8,10 @@ import type { VringAddresses } from './virtio-device.js';
 export interface QueuePlan {
   readonly size: number;
   readonly features: RingFeatures;
-  /** The next available index to begin at; undefined to go on where the used ring ends. */
+  /** Where to begin; undefined to go on where the ring itself says that it was. */
   readonly base: number | undefined;
+  /** The queue that it takes the place of, if one ran on these rings until now. */
+  readonly before: Virtqueue | undefined;
 }
 
 /**
@@ -44,9 +41,14 @@ export class AttachedQueue {
     return this.#located ? this.#queue : undefined;
   }
 
-  /** The next available index; undefined before the rings were found, if nobody gave one. */
-  get nextAvailable(): number | undefined {
-    return this.#queue?.nextAvailable ?? this.plan.base;
+  /** The queue, parked or not, or the one before it while the rings have never been found. */
+  get latest(): Virtqueue | undefined {
+    return this.#queue ?? this.plan.before;
+  }
+
+  /** Where it has got to; undefined before the rings were found, if nobody has said. */
+  get base(): number | undefined {
+    return this.#queue?.base ?? this.plan.base;
   }
 
   /** The queue; looks for the rings if it is parked. Undefined when they cannot be reached now. */
@@ -69,10 +71,17 @@ export class AttachedQueue {
   locate(): Virtqueue {
     const { memory, plan, addresses } = this;
     if (this.#queue === undefined) {
-      const { size, features, base } = plan;
-      const { virtqueues } = this;
+      const { size, features, base, before } = plan;
       const { translator } = memory;
-      this.#queue = virtqueues.create(translator, addresses, size, features, base, this.#log);
+      this.#queue = this.virtqueues.create(
+        translator,
+        addresses,
+        size,
+        features,
+        base,
+        this.#log,
+        before,
+      );
     } else {
       this.#queue.relocate(memory.translator, addresses);
       this.#queue.setLog(this.#log);
@@ -105,12 +114,12 @@ export class AttachedQueue {
   }
 
   #liesIn(address: number, end: number): boolean {
-    const { size } = this.plan;
-    const { descriptorTable, availableRing, usedRing } = this.addresses;
-    return [
-      [descriptorTable, descriptorTableBytes(size)] as const,
-      [availableRing, availableRingBytes(size)] as const,
-      [usedRing, usedRingBytes(size)] as const,
-    ].some(([start, bytes]) => start < end && address < start + bytes);
+    const { size, features } = this.plan;
+    const bytes = this.virtqueues.areas(size, features);
+    const areas = ['descriptorTable', 'availableRing', 'usedRing'] as const;
+    return areas.some((area) => {
+      const start = this.addresses[area];
+      return start < end && address < start + bytes[area];
+    });
   }
 }

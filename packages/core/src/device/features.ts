@@ -20,3 +20,22 @@ export const COMMON_FEATURES =
 export function memoryFeatures({ iommu = false }: { readonly iommu?: boolean }): bigint {
   return FEATURE.LOG_ALL | (iommu ? FEATURE.IOMMU_PLATFORM : 0n);
 }
+
+/** Ways to use a ring that a device may offer besides; see {@link offeredRings}. */
+export interface RingSwitches {
+  /** RING_PACKED: packed virtqueues, of any size. */
+  readonly packed?: boolean;
+  /** IN_ORDER: chains are used in order, and one used entry may stand for many. */
+  readonly inOrder?: boolean;
+  /** RING_RESET: the driver may reset one queue while the others run. */
+  readonly reset?: boolean;
+}
+
+/** The ring features to offer: each unless it is switched off (T18: nothing that is not whole). */
+export function offeredRings({ packed, inOrder, reset }: RingSwitches): bigint {
+  return (
+    (packed === false ? 0n : FEATURE.RING_PACKED) |
+    (inOrder === false ? 0n : FEATURE.IN_ORDER) |
+    (reset === false ? 0n : FEATURE.RING_RESET)
+  );
+}

@@ -6,11 +6,11 @@ import type { VhostDevice } from './vhost-device.js';
 
 /** What every device is made with. */
 export interface VhostDeviceOptions {
-  /** Largest queue size taken: a power of two up to 32768. */
+  /** Largest queue size taken, up to 32768. */
   readonly maxQueueSize?: number;
   /** Guest memory to use; one of the device's own when left out. */
   readonly memory?: GuestMemory;
-  /** What the device's virtqueues are made by; split rings when left out. */
+  /** What the device's virtqueues are made by; split or packed as negotiated when left out. */
   readonly virtqueues?: VirtqueueFactory;
   readonly turns?: TurnScheduler;
   /**

@@ -8,8 +8,8 @@ import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryRegion } from '../memory/memory-region.js';
 import { IotlbMiss } from '../memory/translator.js';
 import { DEFAULT_REGIONS, UserMemory } from '../memory/user-memory.js';
-import { SPLIT_VIRTQUEUES } from '../virtqueue/split/split-virtqueues.js';
 import type { RingFeatures } from '../virtqueue/virtqueue.js';
+import { VIRTQUEUES } from '../virtqueue/virtqueues.js';
 import { DeviceIotlb } from './device-iotlb.js';
 import { DeviceLog } from './device-log.js';
 import { FEATURE } from './features.js';
@@ -70,7 +70,7 @@ export abstract class VhostDevice extends RawInterface implements VirtioDevice {
     super();
     this.maxQueueSize = options.maxQueueSize ?? 1024;
     this.memory = options.memory ?? new GuestMemory();
-    const virtqueues = options.virtqueues ?? SPLIT_VIRTQUEUES;
+    const virtqueues = options.virtqueues ?? VIRTQUEUES;
     this.work = new WorkQueue(options.turns ?? new EventLoopTurns());
     const listener: VringListener = {
       kicked: (vring, count) => {
@@ -143,6 +143,7 @@ export abstract class VhostDevice extends RawInterface implements VirtioDevice {
     const changed = features ^ this.#features;
     this.#features = features;
     this.iotlb.use(iommu);
+    for (const vring of this.vrings) vring.features = this.#ringFeatures;
     // Logging is switched while queues run; anything else attaches them anew.
     if ((changed & ~FEATURE.LOG_ALL) !== 0n) this.featuresChanged();
   }
@@ -262,11 +263,13 @@ export abstract class VhostDevice extends RawInterface implements VirtioDevice {
   }
 
   /** The ring-related part of the negotiated features. */
-  protected get ringFeatures(): RingFeatures {
+  get #ringFeatures(): RingFeatures {
     return {
       indirect: (this.#features & FEATURE.INDIRECT_DESC) !== 0n,
       eventIndex: (this.#features & FEATURE.EVENT_IDX) !== 0n,
       notifyOnEmpty: (this.#features & FEATURE.NOTIFY_ON_EMPTY) !== 0n,
+      packed: (this.#features & FEATURE.RING_PACKED) !== 0n,
+      inOrder: (this.#features & FEATURE.IN_ORDER) !== 0n,
     };
   }
 

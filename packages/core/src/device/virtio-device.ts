@@ -80,9 +80,13 @@ export interface VirtioDevice {
 
   /** A7. */
   setVringSize(index: number, size: number): void;
-  /** A8; `undefined` lets the queue go on where its used ring ends. */
-  setVringBase(index: number, availableIndex: number | undefined): void;
-  /** A8: the next available index that the device will look at. */
+  /**
+   * A8: the next available index of a split ring; of a packed one its positions and wrap counters for
+   * what is available (bits 0 … 15) and used (16 … 31). `undefined` lets a split queue go on where its
+   * used ring ends, and a packed one begin at its beginning.
+   */
+  setVringBase(index: number, base: number | undefined): void;
+  /** A8: where the device will go on. */
   vringBase(index: number): number;
   /** A9. */
   setVringAddresses(index: number, addresses: VringAddresses): void;

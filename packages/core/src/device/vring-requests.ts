@@ -17,8 +17,8 @@ export abstract class VringRequests {
     this.vring(index).setSize(size);
   }
 
-  setVringBase(index: number, availableIndex: number | undefined): void {
-    this.vring(index).setBase(availableIndex);
+  setVringBase(index: number, base: number | undefined): void {
+    this.vring(index).setBase(base);
   }
 
   vringBase(index: number): number {

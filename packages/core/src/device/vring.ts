@@ -3,9 +3,12 @@ import { VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
-import { MAX_QUEUE_SIZE } from '../virtqueue/descriptor.js';
-import { usedRingBytes } from '../virtqueue/split/split-layout.js';
-import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
+import {
+  NO_FEATURES,
+  type RingFeatures,
+  type Virtqueue,
+  type VirtqueueFactory,
+} from '../virtqueue/virtqueue.js';
 import type { VirtqueueLog } from '../virtqueue/virtqueue-log.js';
 import { AttachedQueue } from './attached-queue.js';
 import type { VringAddresses } from './virtio-device.js';
@@ -13,18 +16,19 @@ import type { VringCounters, VringListener } from './vring-reports.js';
 
 /** Flag of the addresses: log writes to the used ring. */
 const FLAG_LOG = 1;
-const MAX_INDEX = 0xffff;
 
 /**
  * One virtqueue's control state: size, base, addresses and event ports as a front-end sets them, in
  * any order, and the queue itself while it is attached (seeds A7 to A11).
  */
 export class Vring {
+  /** The negotiated features that its ring follows. */
+  features: RingFeatures = NO_FEATURES;
   readonly counters: VringCounters = { kicks: 0, calls: 0, callsSuppressed: 0, errors: 0 };
 
   #size = 0;
-  /** The next available index; undefined for where the used ring ends. */
-  #base: number | undefined = 0;
+  /** Where to begin: a base, where a ring begins that nobody has used, or where this one was used. */
+  #base: number | 'unused' | 'as used' = 'unused';
   #addresses: VringAddresses | undefined;
   #attached: AttachedQueue | undefined;
   #log: DirtyLog | undefined;
@@ -97,38 +101,37 @@ export class Vring {
     this.#busyPoll = microseconds;
   }
 
-  /** A7: `EINVAL` for zero, no power of two, or more than the device takes; `EBUSY` while attached. */
+  /**
+   * A7: `EINVAL` for zero, a size that no ring of the layout has, or more than the device takes;
+   * `EBUSY` while attached.
+   */
   setSize(size: number): void {
     this.#mustNotBeAttached('its size');
-    const limit = Math.min(this.maxSize, MAX_QUEUE_SIZE);
-    if (!Number.isInteger(size) || size <= 0 || size > limit || (size & (size - 1)) !== 0) {
-      throw new VhostError(
-        'EINVAL',
-        `queue ${this.index}: size ${size} is not a power of two from 1 to ${limit}`,
-      );
+    this.virtqueues.checkSize(size, this.features);
+    if (size > this.maxSize) {
+      throw new VhostError('EINVAL', `queue ${this.index}: size ${size} is over ${this.maxSize}`);
     }
     this.#size = size;
   }
 
-  /** A8: the next available index. `EINVAL` over 0xffff, `EBUSY` while attached. */
+  /**
+   * A8: where to go on; `undefined`: where the ring itself says that it was. `EINVAL` for what is no
+   * base of the layout, `EBUSY` while attached.
+   */
   setBase(base: number | undefined): void {
     this.#mustNotBeAttached('its base');
-    if (base === undefined) {
-      this.#base = undefined;
-      return;
-    }
-    if (!Number.isInteger(base) || base < 0 || base > MAX_INDEX) {
-      throw new VhostError('EINVAL', `queue ${this.index}: base ${base} is not within 0 … 65535`);
-    }
-    this.#base = base;
+    if (base !== undefined) this.virtqueues.checkBase(base, this.features);
+    this.#base = base ?? 'as used';
   }
 
   get base(): number {
-    return this.#nextAvailable ?? 0;
+    return this.#baseToGoOn ?? this.virtqueues.initialBase(this.features);
   }
 
-  get #nextAvailable(): number | undefined {
-    return this.#attached === undefined ? this.#base : this.#attached.nextAvailable;
+  get #baseToGoOn(): number | undefined {
+    if (this.#attached !== undefined) return this.#attached.base;
+    if (this.#base === 'unused') return this.virtqueues.initialBase(this.features);
+    return this.#base === 'as used' ? undefined : this.#base;
   }
 
   /**
@@ -204,9 +207,11 @@ export class Vring {
    * or memory are missing or do not fit; the queue is then as it was. Behind an IOMMU the rings are
    * looked for when somebody {@link reach}es for them.
    */
-  attach(features: RingFeatures): void {
+  attach(): void {
     const addresses = this.#addressesToAttach();
-    const plan = { size: this.#size, features, base: this.#nextAvailable };
+    const { features } = this;
+    const before = this.#attached?.latest;
+    const plan = { size: this.#size, features, base: this.#baseToGoOn, before };
     const failed = (error: VhostError) => this.listener.failed(this, error);
     const attached = new AttachedQueue(this.memory, this.virtqueues, plan, addresses, failed);
     attached.setLog(this.#virtqueueLog(addresses));
@@ -221,7 +226,8 @@ export class Vring {
 
   /** Ends the queue; its base stays where it had got to. */
   detach(): void {
-    this.#base = this.#nextAvailable;
+    if (this.#attached === undefined) return;
+    this.#base = this.#attached.base ?? 'as used';
     this.#attached = undefined;
   }
 
@@ -255,7 +261,8 @@ export class Vring {
     this.setError(undefined);
     this.setLog(undefined, false);
     this.#size = 0;
-    this.#base = 0;
+    this.#base = 'unused';
+    this.features = NO_FEATURES;
     this.#busyPoll = this.defaultBusyPoll;
     this.#addresses = undefined;
   }
@@ -273,14 +280,17 @@ export class Vring {
   }
 
   #checkRings(addresses: VringAddresses): void {
-    if (!this.#hasIommu) this.virtqueues.check(this.memory.table, addresses, this.#size);
+    if (!this.#hasIommu) {
+      this.virtqueues.check(this.memory.table, addresses, this.#size, this.features);
+    }
     this.#checkUsedRingLog(addresses, this.#log);
   }
 
   /** Behind an IOMMU the ring is logged where it lies, and a log ignores what it has no room for. */
   #checkUsedRingLog(addresses: VringAddresses, log: DirtyLog | undefined): void {
     if (!isLogged(addresses) || (this.#hasIommu && log !== undefined)) return;
-    if (log?.covers(addresses.logAddress, usedRingBytes(this.#size)) === true) return;
+    const bytes = this.virtqueues.areas(this.#size, this.features).usedRing;
+    if (log?.covers(addresses.logAddress, bytes) === true) return;
     throw new VhostError('EFAULT', `queue ${this.index}: no log where its used ring is logged`);
   }
 

@@ -1,6 +1,11 @@
 import type { BackendChain } from '../backend/backend-provider.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
-import { COMMON_FEATURES, memoryFeatures } from '../device/features.js';
+import {
+  COMMON_FEATURES,
+  memoryFeatures,
+  offeredRings,
+  type RingSwitches,
+} from '../device/features.js';
 import type { VhostDeviceOptions } from '../device/vhost-device-options.js';
 import { CONTROL_FEATURES } from './control/control-queues.js';
 import { NET_FEATURE } from './net-features.js';
@@ -21,6 +26,8 @@ export interface VhostNetOptions extends VhostDeviceOptions {
   readonly mtu?: number;
   /** Checksum and segmentation offloads to offer or not; see {@link OffloadSwitches}. */
   readonly offloads?: OffloadSwitches;
+  /** Ways to use a ring to offer or not, each `true` unless set: packed, in order, reset by itself. */
+  readonly rings?: RingSwitches;
   /**
    * Offer a control queue, and what is asked for through it: receive modes, filters, the MAC address,
    * offloads, announcements, and with several pairs steering by hash (RSS). `false` unless set: most
@@ -42,10 +49,11 @@ export function offeredNetFeatures(
   backends: readonly PacketSocket[],
 ): bigint {
   const many = backends.length > 1;
-  const { mac, mtu, offloads = {}, controlQueue = false } = options;
+  const { mac, mtu, offloads = {}, rings = {}, controlQueue = false } = options;
   return (
     COMMON_FEATURES |
     memoryFeatures(options) |
+    offeredRings(rings) |
     NET_FEATURE.MRG_RXBUF |
     NET_FEATURE.VHOST_NET_HEADER |
     offeredOffloads(offloads, backends) |

@@ -239,7 +239,7 @@ export class VhostNet extends VhostDevice {
     const pair = vring.index >> 1;
     const unused = queue.counters.direction === 'receive' && !this.#control.uses(pair);
     const before = queue.attachment;
-    vring.attach(this.ringFeatures);
+    vring.attach();
     queue.start(
       withLayer({
         backend,

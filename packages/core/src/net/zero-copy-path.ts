@@ -63,19 +63,22 @@ export class ZeroCopyPath implements TransmitPath {
       let end = first + 1;
       while (end < count && this.#goesByReference(batch, end) === byReference) end += 1;
       const room = MOST_OUTSTANDING - this.#slots.used;
-      if (byReference) end = Math.min(end, first + room);
+      // In order, a copied frame is published after those that are out by reference before it.
+      const queued = byReference || (queue.inOrder && this.#slots.used > 0);
+      if (queued) end = Math.min(end, first + room);
       // The socket sees just this run: the batch ends where the run does.
       batch.count = end;
       let sent = 0;
       try {
-        if (byReference && room > 0) sent = this.#sendByReference(batch, first);
-        else if (!byReference) sent = this.#sendCopied(queue, batch, first);
+        if (!queued) sent = this.#sendCopied(queue, batch, first);
+        else if (byReference && room > 0) sent = this.#sendByReference(batch, first);
+        else if (room > 0) sent = this.#sendBehind(batch, first);
       } finally {
         batch.count = count;
       }
       this.#countPackets(sent);
       first += sent;
-      if (byReference && room === sent && first < count) {
+      if (queued && room === sent && first < count) {
         this.waitsForCompletions = true;
         return first;
       }
@@ -134,6 +137,16 @@ export class ZeroCopyPath implements TransmitPath {
   #sendCopied(queue: Virtqueue, batch: PacketBatch, first: number): number {
     const sent = this.socket.send(batch, first);
     queue.completeReadable(batch.heads, first, sent);
+    return sent;
+  }
+
+  #sendBehind(batch: PacketBatch, first: number): number {
+    const sent = this.socket.send(batch, first);
+    for (let frame = first; frame < first + sent; frame += 1) {
+      this.#slots.complete(
+        this.#slots.take(batch.heads[frame] as number, this.context.memory.table),
+      );
+    }
     return sent;
   }
 

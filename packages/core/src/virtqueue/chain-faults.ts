@@ -14,6 +14,13 @@ export const tooFarAhead = (pending: number, size: number): VhostError =>
 export const unknownHead = (head: number, size: number): VhostError =>
   new VhostError('EINVAL', `available head ${head} in a queue of ${size}`);
 
+export const unknownId = (id: number, size: number): VhostError =>
+  new VhostError('EINVAL', `buffer id ${id} in a queue of ${size}`);
+export const usedTwice = (id: number): VhostError =>
+  new VhostError('EINVAL', `buffer id ${id} is available while the device still has it`);
+export const tooManyOutstanding = (size: number): VhostError =>
+  new VhostError('EINVAL', `more descriptors are available than a ring of ${size} has`);
+
 /** A whole chain that is of no use on its queue (seeds B9, C3). */
 export function wrongForm(
   direction: number,

@@ -2,7 +2,8 @@ import type { VhostError } from '../errors/vhost-error.js';
 import type { WindowStretch } from '../memory/memory-table.js';
 import { SegmentList } from '../memory/segment-list.js';
 import { type Translator, type Unreachable, unreachable } from '../memory/translator.js';
-import { invalid, tooLargeTable, tooManySegments } from './chain-faults.js';
+import type { WindowTable } from '../memory/window-table.js';
+import { invalid, tooLargeTable, tooManySegments, wrongForm } from './chain-faults.js';
 import {
   DESCRIPTOR_INDIRECT,
   DESCRIPTOR_NEXT,
@@ -10,19 +11,36 @@ import {
   DESCRIPTOR_WRITE,
   MAX_INDIRECT_ENTRIES,
 } from './descriptor.js';
-import type { SplitRing } from './split/split-ring.js';
 
 /** What an indirect table may be cut into by the regions under it. */
 const MAX_TABLE_PIECES = 256;
 const MAX_CHAIN_BYTES = 0xffffffff;
+/** Behind the last descriptor of a chain. */
+const NO_MORE = -1;
 const NOWHERE: WindowStretch = { start: 0, end: 0, window: 0, offset: 0 };
+
+/** Where a ring's descriptors lie, and in which layout. */
+export interface DescriptorRing {
+  readonly table: Translator;
+  readonly windows: WindowTable;
+  /** The window of the descriptors, and the first one's first byte in it. */
+  readonly descriptorWindow: number;
+  readonly descriptorOffset: number;
+  /** Entries. */
+  readonly size: number;
+  /**
+   * Packed: the chain goes on with the next entry, or around the ring's end; an indirect table is used
+   * entry by entry; and each descriptor has a buffer id.
+   */
+  readonly packed: boolean;
+}
 
 /**
  * Walks one descriptor chain, whatever the guest made of it: linked descriptors, an indirect table,
  * buffers that span regions. Every descriptor is read once into the walker's own fields and checked
- * there (T38). Rules and limits: seeds B1, B2, B3; virtio 1.2, 2.7.5.
+ * there (T38). Rules and limits: seeds B1, B2, B3; virtio 1.2, 2.7.5 and 2.8.6.
  *
- * This is the careful walker. The queue's take loop handles the plain case, one direct descriptor in
+ * This is the careful walker, of both ring layouts. The queue's take loop handles the plain case, one direct descriptor in
  * the stretch of memory that it saw last, by itself and comes here for everything else.
  */
 export class ChainWalker {
@@ -32,6 +50,9 @@ export class ChainWalker {
   readableBytes = 0;
   writableBytes = 0;
   writableDescriptors = 0;
+  /** Descriptors of the ring itself in that chain, and in a packed ring its buffer id. */
+  ringDescriptors = 0;
+  bufferId = 0;
   /** The stretches of guest memory that the last buffers lay in: of those to read, of those to write. */
   readStretch: WindowStretch = NOWHERE;
   writeStretch: WindowStretch = NOWHERE;
@@ -48,12 +69,13 @@ export class ChainWalker {
   #address = 0;
   #length = 0;
   #flags = 0;
-  #next = 0;
+  /** Split: the next descriptor. Packed: the buffer id. */
+  #link = 0;
 
   readonly #table: Translator;
 
   constructor(
-    private readonly ring: SplitRing,
+    private readonly ring: DescriptorRing,
     private readonly indirectAllowed: boolean,
   ) {
     this.#table = ring.table;
@@ -69,9 +91,14 @@ export class ChainWalker {
     this.writeStretch = NOWHERE;
   }
 
+  /** The stretch seen last in one direction: the WRITE flag, or 0. */
+  stretch(direction: number): WindowStretch {
+    return direction === 0 ? this.readStretch : this.writeStretch;
+  }
+
   /**
    * Appends the chain that begins at `head` to `segments`.
-   * @param head - below the queue size
+   * @param head - its first descriptor, below the queue size
    * @param limit - the most segments that this chain may have
    * @returns undefined, or why the chain cannot be used; `segments` may then hold a part of it
    */
@@ -83,6 +110,7 @@ export class ChainWalker {
     this.#base = this.ring.descriptorOffset;
     this.#entries = this.ring.size;
     this.#pieces.count = 0;
+    this.ringDescriptors = 0;
     const most = Math.min(segments.count + limit, segments.capacity);
     let indirect = false;
     let index = head;
@@ -93,6 +121,10 @@ export class ChainWalker {
       if (count > this.#entries) return invalid('longer than its table: a loop');
       this.walked += 1;
       this.#read(index);
+      if (!indirect) {
+        this.ringDescriptors = count;
+        this.bufferId = this.#link;
+      }
       if ((this.#flags & DESCRIPTOR_INDIRECT) !== 0) {
         if (indirect) return invalid('an indirect descriptor inside an indirect table');
         const error = this.#enterIndirect();
@@ -104,9 +136,29 @@ export class ChainWalker {
       }
       const error = this.#append(segments, most);
       if (error !== undefined) return error;
-      if ((this.#flags & DESCRIPTOR_NEXT) === 0) return undefined;
-      index = this.#next;
+      index = this.#after(index, indirect);
+      if (index === NO_MORE) return undefined;
     }
+  }
+
+  /**
+   * Why the chain walked last is of no use on its queue, if so (seeds B9, C3).
+   * @param direction - the WRITE flag that every descriptor must have, or 0
+   * @param minimum - bytes that it must have
+   */
+  misfit(direction: number, minimum: number, head: number): VhostError | undefined {
+    const wrong = direction === 0 ? this.writableDescriptors > 0 : this.readableBytes > 0;
+    const length = direction === 0 ? this.readableBytes : this.writableBytes;
+    return wrong || length < minimum ? wrongForm(direction, wrong, length, head) : undefined;
+  }
+
+  /** The descriptor after the one at `index`, which was read last. */
+  #after(index: number, indirect: boolean): number {
+    const next = index + 1;
+    if (this.ring.packed && indirect) return next < this.#entries ? next : NO_MORE;
+    if ((this.#flags & DESCRIPTOR_NEXT) === 0) return NO_MORE;
+    if (!this.ring.packed) return this.#link;
+    return next < this.#entries ? next : 0;
   }
 
   /** Goes on in the indirect table that the descriptor read last refers to (B2). */
@@ -204,7 +256,8 @@ export class ChainWalker {
     const high = view.getUint32(offset + 4, true);
     this.#address = high * 0x1_0000_0000 + low;
     this.#length = view.getUint32(offset + 8, true);
-    this.#flags = view.getUint16(offset + 12, true);
-    this.#next = view.getUint16(offset + 14, true);
+    const last = view.getUint32(offset + 12, true);
+    this.#flags = this.ring.packed ? last >>> 16 : last & 0xffff;
+    this.#link = this.ring.packed ? last & 0xffff : last >>> 16;
   }
 }

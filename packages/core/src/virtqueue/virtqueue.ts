@@ -3,7 +3,7 @@ import type { Translator } from '../memory/translator.js';
 import type { PacketBatch } from './packet-batch.js';
 import type { VirtqueueLog } from './virtqueue-log.js';
 
-/** User addresses of a ring's three areas; a packed ring's event areas take the last two places. */
+/** A number for each of a ring's three areas; a packed ring's event areas take the last two places. */
 export interface RingAddresses {
   readonly descriptorTable: number;
   readonly availableRing: number;
@@ -18,27 +18,55 @@ export interface RingFeatures {
   readonly eventIndex: boolean;
   /** VIRTIO_F_NOTIFY_ON_EMPTY. */
   readonly notifyOnEmpty: boolean;
+  /** VIRTIO_F_RING_PACKED: the ring is packed, not split. */
+  readonly packed: boolean;
+  /** VIRTIO_F_IN_ORDER: chains are completed in the order in which they were made available. */
+  readonly inOrder: boolean;
 }
 
-/** Makes the queues of one ring layout: what a device is given to build its virtqueues with. */
+/** Nothing is negotiated. */
+export const NO_FEATURES: RingFeatures = {
+  indirect: false,
+  eventIndex: false,
+  notifyOnEmpty: false,
+  packed: false,
+  inOrder: false,
+};
+
+/** A batch ends after this many descriptors, so that one take is a bounded piece of work (T43). */
+export const DESCRIPTORS_PER_TAKE = 8192;
+
+/** Makes virtqueues: what a device is given to build its own with. The features choose the layout. */
 export interface VirtqueueFactory {
+  /** Throws `EINVAL` for a number of entries that no such ring can have (A7). */
+  checkSize(size: number, features: RingFeatures): void;
+  /** Throws `EINVAL` for a number that is no base of such a ring (A8). */
+  checkBase(base: number, features: RingFeatures): void;
+  /** The base of a ring that nobody has used. */
+  initialBase(features: RingFeatures): number;
+  /** Bytes of each area of a ring. */
+  areas(size: number, features: RingFeatures): RingAddresses;
   /**
-   * Throws `EFAULT` when the ring does not lie in guest memory, `EINVAL` when it is not aligned (A9).
+   * Throws `EFAULT` when the ring does not lie in guest memory, `EINVAL` when it is not aligned (A9),
+   * or when its size is not one of the layout's.
    */
-  check(table: Translator, addresses: RingAddresses, size: number): void;
+  check(table: Translator, addresses: RingAddresses, size: number, features: RingFeatures): void;
   /**
-   * Attaches to the ring: asks the driver for kicks and takes the used index from memory (A11).
-   * Throws as `check`.
-   * @param nextAvailable - where to go on, from SET_VRING_BASE; undefined: where the used ring ends
+   * Attaches to the ring: asks the driver for kicks and finds out what is used so far (A11).
+   * Throws as `check`, and `EINVAL` for a base outside the ring.
+   * @param base - where to go on, from SET_VRING_BASE; undefined: where the ring itself says that it
+   * was used to, or at its beginning
    * @param log - where writes are logged from the first one on; nowhere when left out
+   * @param before - the queue that ran on this ring until now: what it has taken is completed here
    */
   create(
     table: Translator,
     addresses: RingAddresses,
     size: number,
     features: RingFeatures,
-    nextAvailable: number | undefined,
+    base: number | undefined,
     log?: VirtqueueLog,
+    before?: Virtqueue,
   ): Virtqueue;
 }
 
@@ -52,8 +80,10 @@ export interface VirtqueueFactory {
 export interface Virtqueue {
   /** Entries. */
   readonly size: number;
-  /** The next available index to be looked at: what GET_VRING_BASE answers. */
-  readonly nextAvailable: number;
+  /** Where it has got to: what GET_VRING_BASE answers, which the layout defines. */
+  readonly base: number;
+  /** Chains must be completed in the order in which they were taken (IN_ORDER). */
+  readonly inOrder: boolean;
   /**
    * What is wrong with the chain at which the last take ended (seed B1); undefined when it ended for
    * another reason. The broken chain is still there, unless it was said to be consumed, and the next
@@ -68,7 +98,7 @@ export interface Virtqueue {
   /**
    * Fills `batch` with up to `limit` chains to read from (transmit). A chain with a writable
    * descriptor, or with no more than `headerLength` bytes, is a fault and is consumed without a used
-   * entry (seeds B9, C3).
+   * entry (seeds B9, C3); in order it stays, since nothing may be used past it.
    * @param skip - see `PacketBatch.skip`
    * @returns chains taken; 0 with `fault` set or not
    */
@@ -88,7 +118,10 @@ export interface Virtqueue {
   /** Returns the last `chains` taken (seed B4). */
   putBack(chains: number): void;
 
-  /** Publishes `count` chains as used, nothing written, by their heads from `first` on (seed B5). */
+  /**
+   * Publishes `count` chains as used, nothing written, by their heads from `first` on (seed B5); in
+   * order, one used entry tells of them all.
+   */
   completeReadable(heads: Uint32Array, first: number, count: number): void;
   /**
    * Publishes the chains that the frames of a receive batch fill, with the bytes written in each,

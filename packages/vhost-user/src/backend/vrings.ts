@@ -1,4 +1,10 @@
-import { type EventPort, type QueueMode, VhostError, type VirtioDevice } from '@rxvhost/core';
+import {
+  type EventPort,
+  FEATURE,
+  type QueueMode,
+  VhostError,
+  type VirtioDevice,
+} from '@rxvhost/core';
 import type { VringAddress } from '../protocol/payloads.js';
 
 /** What the front-end has told us about one ring. */
@@ -63,11 +69,12 @@ export class Vrings {
   /**
    * Seed A8; `EBUSY` while the ring runs. A front-end that says 0 may not know better: DPDK's
    * virtio-user says so in the middle of a ring's life, when its back-end has come back (T10). So 0
-   * means where the used ring ends, which in a new ring is 0.
+   * means where the used ring ends, which in a new ring is 0. In a packed ring 0 is a base like others.
    */
   setBase(index: number, base: number): void {
     this.#ring(index);
-    this.device.setVringBase(index, base === 0 ? undefined : base);
+    const packed = (this.device.features & FEATURE.RING_PACKED) !== 0n;
+    this.device.setVringBase(index, base === 0 && !packed ? undefined : base);
   }
 
   /** Seed A9. May be repeated while the ring runs, to switch logging. */
@@ -145,7 +152,7 @@ export class Vrings {
   reset(): void {
     for (const [index, ring] of this.#rings.entries()) {
       this.#stop(index, ring);
-      this.device.setVringBase(index, 0);
+      this.device.setVringBase(index, undefined);
       Object.assign(ring, newVring());
     }
   }

@@ -1,4 +1,4 @@
-import type { VringAddresses } from '@rxvhost/core';
+import { FEATURE, INITIAL_PACKED_BASE, type VringAddresses } from '@rxvhost/core';
 import type { RegionDescription } from '../protocol/payloads.js';
 
 /** A message put together by hand. */
@@ -54,7 +54,7 @@ export function describeRegion({
 export interface QueueSetup {
   /** Entries, a power of two for a split ring. */
   readonly size: number;
-  /** The next available index; 0 by default. */
+  /** Where to go on; where an unused ring begins by default. */
   readonly base?: number;
   readonly addresses: VringAddresses;
   /** Raised by the guest; undefined makes the back-end poll. */
@@ -62,4 +62,9 @@ export interface QueueSetup {
   /** Raised by the device; undefined makes the guest poll. */
   readonly call: { readonly fd: number } | undefined;
   readonly error?: { readonly fd: number };
+}
+
+/** The base of a ring that nobody has used, in the layout that was negotiated. */
+export function unusedBase(features: bigint): number {
+  return (features & FEATURE.RING_PACKED) === 0n ? 0 : INITIAL_PACKED_BASE;
 }

@@ -8,6 +8,7 @@ import {
   type HandshakeOptions,
   type QueueSetup,
   type SharedRegion,
+  unusedBase,
 } from './frontend-requests.js';
 import { RequestConnection } from './request-connection.js';
 
@@ -76,8 +77,9 @@ export class VhostUserFrontend extends RequestConnection {
 
   /** Sets a queue up in the order in which QEMU does, and enables it. */
   async startQueue(index: number, setup: QueueSetup): Promise<void> {
-    const { size, base = 0, addresses, kick, call, error } = setup;
-    await this.request('SET_VRING_NUM', { index, num: size });
+    const { addresses, kick, call, error } = setup;
+    const base = setup.base ?? unusedBase(this.#features);
+    await this.request('SET_VRING_NUM', { index, num: setup.size });
     await this.request('SET_VRING_BASE', { index, num: base });
     const logAddress = BigInt(addresses.logAddress);
     await this.request('SET_VRING_ADDR', { ...addresses, index, logAddress });

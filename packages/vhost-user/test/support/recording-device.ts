@@ -118,10 +118,10 @@ export class RecordingDevice implements VirtioDevice {
     queue.size = size;
   }
 
-  setVringBase(index: number, availableIndex: number): void {
+  setVringBase(index: number, base: number | undefined): void {
     const queue = this.#stoppedQueue(index);
-    if (availableIndex > 0xffff) throw new VhostError('EINVAL', `base ${availableIndex}`);
-    queue.base = availableIndex;
+    if ((base ?? 0) > 0xffff) throw new VhostError('EINVAL', `base ${base ?? 0}`);
+    queue.base = base ?? 0;
   }
 
   vringBase(index: number): number {

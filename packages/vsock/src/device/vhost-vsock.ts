@@ -146,7 +146,7 @@ export class VhostVsock extends VhostDevice {
     const before = this.vringBase(index);
     super.setVringBase(index, base);
     if (index !== VsockQueue.TRANSMIT || (base ?? 0) === before) return;
-    const begins = ((base ?? 0) & this.#basePositions) === 0;
+    const begins = base === undefined || (base & this.#basePositions) === 0;
     this.#endConnections(begins ? 'the guest’s driver has begun anew' : 'the guest was restored');
     if (begins) this.#event.forget();
     else this.#event.announceReset();
@@ -202,7 +202,7 @@ export class VhostVsock extends VhostDevice {
     const vring = this.vrings[index] as Vring;
     vring.checkAccess();
     handler.stop();
-    vring.attach(this.ringFeatures);
+    vring.attach();
     handler.start();
   }
 

@@ -24,8 +24,12 @@ export class TrackedVirtqueue implements Virtqueue {
     return this.queue.size;
   }
 
-  get nextAvailable(): number {
-    return this.queue.nextAvailable;
+  get base(): number {
+    return this.queue.base;
+  }
+
+  get inOrder(): boolean {
+    return this.queue.inOrder;
   }
 
   get fault(): VhostError | undefined {

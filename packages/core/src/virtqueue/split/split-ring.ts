@@ -1,7 +1,7 @@
-import { VhostError } from '../../errors/vhost-error.js';
-import type { WindowRange } from '../../memory/memory-table.js';
-import { type Translator, unreachable } from '../../memory/translator.js';
+import type { Translator } from '../../memory/translator.js';
 import type { WindowTable } from '../../memory/window-table.js';
+import type { DescriptorRing } from '../chain-walker.js';
+import { findArea } from '../ring-area.js';
 import type { RingAddresses } from '../virtqueue.js';
 import { availableRingBytes, descriptorTableBytes, usedRingBytes } from './split-layout.js';
 
@@ -9,7 +9,8 @@ import { availableRingBytes, descriptorTableBytes, usedRingBytes } from './split
  * A split ring's three areas, found in memory: typed arrays over whole windows, and where in them
  * each field stands. Made anew when the memory table or the addresses change.
  */
-export class SplitRing {
+export class SplitRing implements DescriptorRing {
+  readonly packed = false;
   readonly windows: WindowTable;
   /** The window of the descriptor table, and the table's first byte in it. */
   readonly descriptorWindow: number;
@@ -42,22 +43,8 @@ export class SplitRing {
     addresses: RingAddresses,
     readonly size: number,
   ) {
-    const area = (
-      name: string,
-      address: number,
-      bytes: number,
-      alignment: number,
-      write = false,
-    ): WindowRange => {
-      const range = table.findRing(address, bytes, write);
-      if (typeof range === 'string') {
-        throw unreachable(range, name, [address, bytes], { missed: table.missed, write });
-      }
-      if (range.offset % alignment !== 0) {
-        throw new VhostError('EINVAL', `${name} is not aligned to ${alignment} bytes`);
-      }
-      return range;
-    };
+    const area = (name: string, address: number, bytes: number, alignment: number, write = false) =>
+      findArea(table, name, address, { bytes, alignment, write });
     const { descriptorTable, availableRing, usedRing } = addresses;
     const descriptors = area('descriptor table', descriptorTable, descriptorTableBytes(size), 1);
     const available = area('available ring', availableRing, availableRingBytes(size), 2);

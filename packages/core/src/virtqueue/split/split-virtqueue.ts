@@ -1,20 +1,22 @@
-import type { VhostError } from '../../errors/vhost-error.js';
-import type { WindowStretch } from '../../memory/memory-table.js';
 import type { Translator } from '../../memory/translator.js';
-import { tooFarAhead, unknownHead, wrongForm } from '../chain-faults.js';
-import { ChainWalker } from '../chain-walker.js';
+import { tooFarAhead, unknownHead } from '../chain-faults.js';
 import { DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_WRITE } from '../descriptor.js';
 import { splitExchange } from '../exchange.js';
 import { MAX_SEGMENTS, type PacketBatch } from '../packet-batch.js';
-import type { RingAddresses, RingFeatures, Virtqueue } from '../virtqueue.js';
-import { NO_LOG, UsedRingLog, type VirtqueueLog } from '../virtqueue-log.js';
-import { AVAILABLE_NO_INTERRUPT, USED_NO_NOTIFY } from './split-layout.js';
+import { RingVirtqueue } from '../ring-virtqueue.js';
+import {
+  DESCRIPTORS_PER_TAKE,
+  type RingAddresses,
+  type RingFeatures,
+  type Virtqueue,
+} from '../virtqueue.js';
+import { NO_LOG, type VirtqueueLog } from '../virtqueue-log.js';
+import { SplitNotifications } from './split-notifications.js';
 import { SplitRing } from './split-ring.js';
+import { UsedRingLog } from './used-ring-log.js';
 
 const INDEX_MASK = 0xffff;
 const SPECIAL = DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT;
-/** A batch ends after this many descriptors, so that one take is a bounded piece of work (T43). */
-const DESCRIPTORS_PER_TAKE = 8192;
 
 /**
  * The device's side of a split virtqueue (virtio 1.2, 2.7; seeds B1 to B7). See `split-layout.ts`
@@ -24,21 +26,14 @@ const DESCRIPTORS_PER_TAKE = 8192;
  * entries are written before the used index is stored with `Atomics`; and an `Atomics` store stands
  * between whatever the driver must see and what is re-read to find out whether it has.
  */
-export class SplitVirtqueue implements Virtqueue {
-  readonly size: number;
+export class SplitVirtqueue extends RingVirtqueue<SplitRing> implements Virtqueue {
+  /** The available index that the next take begins at. */
   nextAvailable: number;
   /** The used index that the next publication begins at. */
   nextUsed: number;
-  fault: VhostError | undefined;
-  truncated = false;
 
-  #ring: SplitRing;
-  #walker: ChainWalker;
-  #walkedBefore = 0;
-  readonly #features: RingFeatures;
   readonly #mask: number;
-  #calledUsed = 0;
-  #calledUsedValid = false;
+  readonly #notifications: SplitNotifications;
   #log: VirtqueueLog = NO_LOG;
   #usedLog: UsedRingLog | undefined;
 
@@ -52,11 +47,9 @@ export class SplitVirtqueue implements Virtqueue {
     nextAvailable: number | undefined,
     log = NO_LOG,
   ) {
-    this.size = ring.size;
+    super(ring, features);
     this.#mask = ring.size - 1;
-    this.#features = features;
-    this.#ring = ring;
-    this.#walker = new ChainWalker(ring, features.indirect);
+    this.#notifications = new SplitNotifications(features);
     this.setLog(log);
     Atomics.store(ring.used, ring.usedFlags, 0);
     this.#usedLog?.flags();
@@ -64,45 +57,29 @@ export class SplitVirtqueue implements Virtqueue {
     this.nextAvailable = nextAvailable ?? this.nextUsed;
   }
 
-  get walked(): number {
-    return this.#walkedBefore + this.#walker.walked;
+  get base(): number {
+    return this.nextAvailable;
   }
 
   relocate(table: Translator, addresses: RingAddresses): void {
-    const ring = new SplitRing(table, addresses, this.size);
-    this.#walkedBefore = this.walked;
-    this.#ring = ring;
-    this.#walker = new ChainWalker(ring, this.#features.indirect);
+    this.moveTo(new SplitRing(table, addresses, this.size));
     this.setLog(this.#log);
   }
 
   setLog(log: VirtqueueLog): void {
-    const { usedRing, usedRingAddress = this.#ring.usedGuestAddress } = log;
+    const { usedRing, usedRingAddress = this.ring.usedGuestAddress } = log;
     this.#log = log;
     this.#usedLog = usedRing && new UsedRingLog(usedRing, usedRingAddress, this.size);
   }
 
-  takeReadable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
-    return this.#take(batch, limit, headerLength + 1, skip, 0);
-  }
-
-  takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
-    return this.#take(batch, limit, headerLength, skip, DESCRIPTOR_WRITE);
-  }
-
-  /**
-   * The hot loop. Everything that it touches per chain is in a local: V8 keeps those in registers,
-   * but reloads fields after every store into a typed array. `npm run bench -- ring` watches it.
-   * @param direction - the WRITE flag that every descriptor must have, or 0
-   */
-  #take(
+  protected take(
     batch: PacketBatch,
     limit: number,
     minimum: number,
     skip: number,
     direction: number,
   ): number {
-    const ring = this.#ring;
+    const ring = this.ring;
     batch.reset(ring.windows, skip);
     this.fault = undefined;
     this.truncated = false;
@@ -123,9 +100,9 @@ export class SplitVirtqueue implements Virtqueue {
     const mask = this.#mask;
     const most = Math.min(pending, limit, batch.capacity);
     const segmentRoom = segments.capacity - MAX_SEGMENTS;
-    const walkedLimit = this.#walker.walked + DESCRIPTORS_PER_TAKE;
-    this.#walker.refresh();
-    let { start, end, window, offset } = this.#stretch(direction);
+    const walkedLimit = this.walker.walked + DESCRIPTORS_PER_TAKE;
+    this.walker.refresh();
+    let { start, end, window, offset } = this.walker.stretch(direction);
     let shift = start - offset;
     let segment = 0;
     let count = 0;
@@ -159,19 +136,15 @@ export class SplitVirtqueue implements Virtqueue {
       if (!this.#takeCarefully(batch, count, head, minimum, direction)) break;
       count += 1;
       segment = segments.count;
-      ({ start, end, window, offset } = this.#stretch(direction));
+      ({ start, end, window, offset } = this.walker.stretch(direction));
       shift = start - offset;
-      if (segment > segmentRoom || this.#walker.walked > walkedLimit) break;
+      if (segment > segmentRoom || this.walker.walked > walkedLimit) break;
     }
     segments.count = segment;
     batch.count = count;
     this.truncated = count < most && this.fault === undefined;
     if (count > 0) this.nextAvailable = (next + count) & INDEX_MASK;
     return count;
-  }
-
-  #stretch(direction: number): WindowStretch {
-    return direction === 0 ? this.#walker.readStretch : this.#walker.writeStretch;
   }
 
   /**
@@ -187,22 +160,16 @@ export class SplitVirtqueue implements Virtqueue {
   ): boolean {
     const { segments } = batch;
     const before = segments.count;
-    const walker = this.#walker;
-    const fault =
+    const walker = this.walker;
+    this.fault =
       head >= this.size ? unknownHead(head, this.size) : walker.walk(head, segments, MAX_SEGMENTS);
-    if (fault !== undefined) {
-      this.fault = fault;
-    } else {
-      const wrong = direction === 0 ? walker.writableDescriptors > 0 : walker.readableBytes > 0;
-      const length = direction === 0 ? walker.readableBytes : walker.writableBytes;
-      if (!wrong && length >= minimum) {
-        batch.heads[count] = head;
-        batch.lengths[count] = length;
-        batch.firstSegment[count + 1] = segments.count;
+    if (this.fault === undefined) {
+      this.fault = walker.misfit(direction, minimum, head);
+      if (this.fault === undefined) {
+        this.addWalked(batch, count, head, direction);
         return true;
       }
-      this.fault = wrongForm(direction, wrong, length, head);
-      if (count === 0 && direction === 0) {
+      if (count === 0 && direction === 0 && !this.inOrder) {
         this.nextAvailable = (this.nextAvailable + 1) & INDEX_MASK;
       }
     }
@@ -211,10 +178,11 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   takeExchange(request: PacketBatch, answer: PacketBatch): number {
-    const ring = this.#ring;
+    const ring = this.ring;
     request.reset(ring.windows, 0);
     answer.reset(ring.windows, 0);
     this.fault = undefined;
+    this.walker.refresh();
     const pending = (ring.loadAvailableIndex() - this.nextAvailable) & INDEX_MASK;
     if (pending === 0) return 0;
     if (pending > this.size) {
@@ -223,7 +191,7 @@ export class SplitVirtqueue implements Virtqueue {
     }
     const entry = ring.availableFlags + 2 + (this.nextAvailable & this.#mask);
     const head = ring.available[entry] as number;
-    const walker = this.#walker;
+    const walker = this.walker;
     this.fault =
       head >= this.size
         ? unknownHead(head, this.size)
@@ -239,9 +207,17 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   completeReadable(heads: Uint32Array, first: number, count: number): void {
-    const { usedWords, usedEntries } = this.#ring;
+    const { usedWords, usedEntries } = this.ring;
     const mask = this.#mask;
     const next = this.nextUsed;
+    if (this.inOrder && count > 1) {
+      // One entry, in the first one's place, names the last; the driver knows the others.
+      const at = usedEntries + ((next & mask) << 1);
+      usedWords[at] = heads[first + count - 1] as number;
+      usedWords[at + 1] = 0;
+      this.#publish(count);
+      return;
+    }
     for (let chain = 0; chain < count; chain += 1) {
       const at = usedEntries + (((next + chain) & mask) << 1);
       usedWords[at] = heads[first + chain] as number;
@@ -252,7 +228,7 @@ export class SplitVirtqueue implements Virtqueue {
 
   completeWritable(batch: PacketBatch): void {
     this.#log.buffers?.markFrames(batch);
-    const { usedWords, usedEntries } = this.#ring;
+    const { usedWords, usedEntries } = this.ring;
     const { heads, lengths, frameLengths, frameChains } = batch;
     const mask = this.#mask;
     const next = this.nextUsed;
@@ -274,7 +250,7 @@ export class SplitVirtqueue implements Virtqueue {
   /** Makes `count` used entries visible: a store with release order, and a full barrier after it. */
   #publish(count: number): void {
     if (count === 0) return;
-    const ring = this.#ring;
+    const ring = this.ring;
     this.#usedLog?.entries(this.nextUsed, count);
     this.nextUsed = (this.nextUsed + count) & INDEX_MASK;
     Atomics.store(ring.used, ring.usedFlags + 1, this.nextUsed);
@@ -282,49 +258,25 @@ export class SplitVirtqueue implements Virtqueue {
   }
 
   takeCallWanted(): boolean {
-    const { available, availableFlags, usedEvent } = this.#ring;
-    const used = this.nextUsed;
-    const before = this.#calledUsed;
-    const beforeValid = this.#calledUsedValid;
-    this.#calledUsed = used;
-    this.#calledUsedValid = true;
-    if (this.#features.notifyOnEmpty && this.isEmpty()) return true;
-    if (!this.#features.eventIndex) {
-      return (Atomics.load(available, availableFlags) & AVAILABLE_NO_INTERRUPT) === 0;
-    }
-    if (!beforeValid) return true;
-    const event = Atomics.load(available, usedEvent);
-    return ((used - event - 1) & INDEX_MASK) < ((used - before) & INDEX_MASK);
+    const wanted = this.#notifications.takeCallWanted(this.ring, this.nextUsed);
+    return wanted || (this.features.notifyOnEmpty && this.isEmpty());
   }
 
   disableNotifications(): void {
-    // With EVENT_IDX the flag stays 0: an avail_event that is not moved on suppresses by itself.
-    if (this.#features.eventIndex) return;
-    const { used, usedFlags } = this.#ring;
-    if (used[usedFlags] === USED_NO_NOTIFY) return;
-    used[usedFlags] = USED_NO_NOTIFY;
-    this.#usedLog?.flags();
+    this.#notifications.disable(this.ring, this.#usedLog);
   }
 
   enableNotifications(seen = 0): boolean {
-    const ring = this.#ring;
     const next = (this.nextAvailable + seen) & INDEX_MASK;
-    // The store is a full barrier: the driver sees the wish before we look at the index (B7).
-    if (this.#features.eventIndex) {
-      Atomics.store(ring.used, ring.availableEvent, next);
-      this.#usedLog?.availableEvent();
-    } else {
-      Atomics.store(ring.used, ring.usedFlags, 0);
-      this.#usedLog?.flags();
-    }
-    return ring.loadAvailableIndex() !== next;
+    this.#notifications.enableAt(this.ring, next, this.#usedLog);
+    return this.ring.loadAvailableIndex() !== next;
   }
 
   requestKick(): void {
-    this.enableNotifications((this.#ring.loadAvailableIndex() - this.nextAvailable) & INDEX_MASK);
+    this.enableNotifications((this.ring.loadAvailableIndex() - this.nextAvailable) & INDEX_MASK);
   }
 
   isEmpty(): boolean {
-    return this.#ring.loadAvailableIndex() === this.nextAvailable;
+    return this.ring.loadAvailableIndex() === this.nextAvailable;
   }
 }

@@ -1,0 +1,106 @@
+import { DESCRIPTOR_WRITE } from '../descriptor.js';
+import type { PacketBatch } from '../packet-batch.js';
+import { PACKED_AVAILABLE, PACKED_USED } from './packed-layout.js';
+import type { PackedRing } from './packed-ring.js';
+import type { PackedRingLog } from './packed-ring-log.js';
+import { RingCursor } from './ring-cursor.js';
+import type { TakenChains } from './taken-chains.js';
+
+/** Flags of a used descriptor in its last word, above the id. */
+const WROTE = DESCRIPTOR_WRITE << 16;
+const USED_IN_ROUND_1 = (PACKED_AVAILABLE | PACKED_USED) << 16;
+
+/**
+ * Writes used descriptors. All but the first of a batch stand in the ring at once; with the first,
+ * which {@link publish} completes, the driver sees them all (seeds B5, C7).
+ */
+export class PackedUsed {
+  /** Where the next used descriptor goes. */
+  readonly at: RingCursor;
+
+  /** Where the first descriptor of the batch stands, its last word, and the descriptors behind it. */
+  #first = 0;
+  #firstWord = 0;
+  #pending = 0;
+
+  /** @param start - position and wrap counter, as half a base */
+  constructor(
+    private readonly taken: TakenChains,
+    start: number,
+  ) {
+    this.at = new RingCursor(start, taken.size);
+  }
+
+  /** Chains that nothing was written to, each with a descriptor of its own. */
+  readable(ring: PackedRing, heads: Uint32Array, first: number, count: number): void {
+    for (let chain = first; chain < first + count; chain += 1) {
+      this.#write(ring, heads[chain] as number, 0);
+    }
+  }
+
+  /** The same in one descriptor for all: it names the last, and the driver knows the others (IN_ORDER). */
+  batch(ring: PackedRing, heads: Uint32Array, first: number, count: number): void {
+    const { descriptors } = this.taken;
+    if (count === 0) return;
+    let skipped = 0;
+    for (let chain = first; chain < first + count - 1; chain += 1) {
+      const id = heads[chain] as number;
+      skipped += descriptors[id] as number;
+      descriptors[id] = 0;
+    }
+    this.#write(ring, heads[first + count - 1] as number, 0, skipped);
+  }
+
+  /** The chains that the frames of a receive batch fill, with the bytes written in each. */
+  writable(ring: PackedRing, batch: PacketBatch): void {
+    const { heads, lengths, frameLengths, frameChains, frameCount, skip } = batch;
+    let chain = 0;
+    for (let frame = 0; frame < frameCount; frame += 1) {
+      const end = chain + (frameChains[frame] as number);
+      let left = (frameLengths[frame] as number) + skip;
+      for (; chain < end; chain += 1) {
+        const written = Math.min(left, lengths[chain] as number);
+        this.#write(ring, heads[chain] as number, written);
+        left -= written;
+      }
+    }
+  }
+
+  /**
+   * Shows the driver what was written since the last time: a store with release order, and a full
+   * barrier after it.
+   * @returns descriptors passed
+   */
+  publish(ring: PackedRing, log: PackedRingLog | undefined): number {
+    const passed = this.#pending;
+    if (passed === 0) return 0;
+    this.#pending = 0;
+    log?.descriptors(this.#first, passed);
+    Atomics.store(ring.words, ring.first + 4 * this.#first + 3, this.#firstWord);
+    log?.descriptors(this.#first, 1);
+    return passed;
+  }
+
+  /** @param skipped - descriptors of chains before it that the same used descriptor is for */
+  #write(ring: PackedRing, id: number, written: number, skipped = 0): void {
+    const { words, first } = ring;
+    const { descriptors } = this.taken;
+    const passed = skipped + (descriptors[id] as number);
+    // Nothing was taken by that id: it has been given back before.
+    if (!(passed > 0)) return;
+    descriptors[id] = 0;
+    const { position, wrap } = this.at;
+    const at = first + 4 * position;
+    const word = id | (wrap === 1 ? USED_IN_ROUND_1 : 0) | (written > 0 ? WROTE : 0);
+    words[at + 2] = written;
+    if (this.#pending === 0) {
+      this.#first = position;
+      this.#firstWord = word;
+    } else {
+      words[at + 3] = word;
+    }
+    this.#pending += passed;
+    this.taken.outstanding -= passed;
+    this.at.move(passed);
+  }
+}

@@ -1,0 +1,69 @@
+import type { VhostError } from '../errors/vhost-error.js';
+import { ChainWalker, type DescriptorRing } from './chain-walker.js';
+import { DESCRIPTOR_WRITE } from './descriptor.js';
+import type { PacketBatch } from './packet-batch.js';
+import type { RingFeatures } from './virtqueue.js';
+
+/** What virtqueues of both layouts have in common: a ring, a walker for it, and two ways to take. */
+export abstract class RingVirtqueue<Ring extends DescriptorRing> {
+  readonly size: number;
+  readonly inOrder: boolean;
+  fault: VhostError | undefined;
+  truncated = false;
+
+  protected ring: Ring;
+  protected walker: ChainWalker;
+  #walkedBefore = 0;
+
+  constructor(
+    ring: Ring,
+    protected readonly features: RingFeatures,
+  ) {
+    this.size = ring.size;
+    this.inOrder = features.inOrder;
+    this.ring = ring;
+    this.walker = new ChainWalker(ring, features.indirect);
+  }
+
+  get walked(): number {
+    return this.#walkedBefore + this.walker.walked;
+  }
+
+  /** Goes on in another place. */
+  protected moveTo(ring: Ring): void {
+    this.#walkedBefore = this.walked;
+    this.ring = ring;
+    this.walker = new ChainWalker(ring, this.features.indirect);
+  }
+
+  takeReadable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
+    return this.take(batch, limit, headerLength + 1, skip, 0);
+  }
+
+  takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
+    return this.take(batch, limit, headerLength, skip, DESCRIPTOR_WRITE);
+  }
+
+  /**
+   * The layout's hot loop. Everything that it touches per chain is in a local: V8 keeps those in
+   * registers, but reloads fields after every store into a typed array. `npm run bench -- ring`
+   * watches it.
+   * @param minimum - bytes that a chain must have
+   * @param direction - the WRITE flag that every descriptor must have, or 0
+   */
+  protected abstract take(
+    batch: PacketBatch,
+    limit: number,
+    minimum: number,
+    skip: number,
+    direction: number,
+  ): number;
+
+  /** Adds the chain walked last, whose segments are in the batch already, as chain `count`. */
+  protected addWalked(batch: PacketBatch, count: number, head: number, direction: number): void {
+    const { readableBytes, writableBytes } = this.walker;
+    batch.heads[count] = head;
+    batch.lengths[count] = direction === 0 ? readableBytes : writableBytes;
+    batch.firstSegment[count + 1] = batch.segments.count;
+  }
+}
