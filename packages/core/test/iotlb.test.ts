@@ -361,9 +361,19 @@ t.test('B10 B8 writes are logged by guest-physical address', async (t) => {
 });
 
 t.test('B10 addresses cannot change their meaning under a queue that runs', async (t) => {
-  const { nic, run } = setUp();
+  const socket = new ReferenceSocket();
+  const { nic, run, tell, rings, buffers, ...rest } = setUp(socket);
   run();
   t.throws(() => nic.setFeatures(FEATURE.VERSION_1), { code: 'EBUSY' });
   t.equal(nic.features, FEATURES);
+  tell(rings);
+  tell(buffers);
+  rest.offerFrames([frame(1, 300)], HEADER);
+  rest.turns.settle();
+  for (const queue of [0, 1]) nic.runQueue(queue, 'stopped');
+  nic.setFeatures(FEATURE.VERSION_1); // although a frame is still out
+  socket.completeAll();
+  await nic.queueSettled(1);
+  t.same(rest.faults, []);
   await nic.close();
 });

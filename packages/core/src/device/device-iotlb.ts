@@ -49,10 +49,9 @@ export class DeviceIotlb {
     private readonly wake: (queue: number) => void,
   ) {}
 
-  /** `EBUSY` when that would give the addresses of an attached queue another meaning. */
-  checkUse(iommu: boolean): void {
-    const changes = iommu !== (this.memory.iotlb !== undefined);
-    if (changes && this.vrings.some(({ attached }) => attached)) {
+  /** `EBUSY` when that would give addresses another meaning while a queue runs. */
+  checkUse(iommu: boolean, running: boolean): void {
+    if (running && iommu !== (this.memory.iotlb !== undefined)) {
       throw new VhostError('EBUSY', 'IOMMU_PLATFORM cannot change while a queue runs');
     }
   }

@@ -138,7 +138,7 @@ export abstract class VhostDevice extends RawInterface implements VirtioDevice {
       throw new VhostError('EOPNOTSUPP', `features 0x${unknown.toString(16)} are not offered`);
     }
     const iommu = (features & FEATURE.IOMMU_PLATFORM) !== 0n;
-    this.iotlb.checkUse(iommu);
+    this.iotlb.checkUse(iommu, this.state === 'running');
     this.#log.setLogsAll((features & FEATURE.LOG_ALL) !== 0n, this.memory.table.regions);
     const changed = features ^ this.#features;
     this.#features = features;
