@@ -2,12 +2,11 @@ import { readdirSync } from 'node:fs';
 import { openRaw } from '@rxvhost/backend-raw';
 import { backendConformance, SocketPeer } from '@rxvhost/core/testing';
 import { privateMemory } from '@rxvhost/sys';
-import { ip } from '@rxvhost/sys/testing';
+import { ip, testInPrivateNetwork } from '@rxvhost/sys/testing';
 import t from 'tap';
 import { openMacvtap } from '../src/index.js';
-import { insideNamespace } from './namespace.js';
 
-if (insideNamespace(import.meta.url)) {
+if (testInPrivateNetwork(t, import.meta.url)) {
   ip('link add lower type veth peer name far');
   for (const end of ['lower', 'far']) ip(`link set ${end} up`);
   // In this mode it takes frames for every address.

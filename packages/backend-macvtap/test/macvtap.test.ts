@@ -18,7 +18,8 @@ import {
   NET_FEATURE,
   type VhostError,
 } from '@rxvhost/core';
-import { parseIp, TinyHost } from '@rxvhost/guest';
+import { NetFeature, parseIp, TinyHost } from '@rxvhost/guest';
+import { TestGuest } from '@rxvhost/guest/testing';
 import {
   closeFd,
   fileStatus,
@@ -32,12 +33,10 @@ import {
   TUN_OFFLOADS,
   vnetHeaderSize,
 } from '@rxvhost/sys';
-import { ip } from '@rxvhost/sys/testing';
+import { ip, sharedMemory, testInPrivateNetwork, waitUntilUp } from '@rxvhost/sys/testing';
 import { Container } from 'inversify';
 import t, { type Test } from 'tap';
 import { adoptMacvtap, MacvtapProvider, macvtapModule, openMacvtap } from '../src/index.js';
-import { TestGuest } from './guest.js';
-import { insideNamespace } from './namespace.js';
 
 const CLOSED_FD = 999;
 const GUEST_IP = parseIp('10.79.0.2');
@@ -57,18 +56,14 @@ function makeMacvtap(t: Test): string {
   return ifname;
 }
 
-/** The kernel drops what is sent before it has heard, some time later, that the other end is up. */
-function waitUntilUp(ifname: string): void {
-  const deadline = performance.now() + 5000;
-  while (!/qdisc (?!noop ).* state UP/.test(ip(`link show dev ${ifname}`))) {
-    if (performance.now() > deadline) throw new Error(`${ifname} does not come up`);
-  }
-}
-
 /** Pings between the guest of a macvtap and the host, both ways. */
-async function assertPings(t: Test, socket: TapSocket, features?: bigint): Promise<void> {
+async function assertPings(
+  t: Test,
+  socket: TapSocket,
+  features: bigint = NetFeature.VERSION_1,
+): Promise<void> {
   for (const name of [`lower${made}`, `host${made}`, socket.ifname]) waitUntilUp(name);
-  const guest = new TestGuest(socket, features);
+  const guest = new TestGuest(socket, sharedMemory(), { features });
   const mac = interfaceHardwareAddress(socket.ifname);
   const host = new TinyHost(mac, GUEST_IP, (frame) => void guest.driver.send(frame));
   guest.driver.frames$.subscribe((batch) => {
@@ -101,7 +96,7 @@ function readDevice(ifname: string): { major: number; minor: number } {
   return { major, minor };
 }
 
-if (insideNamespace(import.meta.url)) {
+if (testInPrivateNetwork(t, import.meta.url)) {
   t.test('a guest on a macvtap and the host on the wire beneath ping each other', async (t) => {
     for (const features of [undefined, 0n]) {
       const ifname = makeMacvtap(t);

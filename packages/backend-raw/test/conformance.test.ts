@@ -1,12 +1,11 @@
 import { readdirSync } from 'node:fs';
 import { backendConformance, SocketPeer } from '@rxvhost/core/testing';
 import { privateMemory } from '@rxvhost/sys';
-import { ip } from '@rxvhost/sys/testing';
+import { ip, testInPrivateNetwork } from '@rxvhost/sys/testing';
 import t from 'tap';
 import { openRaw } from '../src/index.js';
-import { insideNamespace } from './namespace.js';
 
-if (insideNamespace(import.meta.url)) {
+if (testInPrivateNetwork(t, import.meta.url)) {
   ip('link add near type veth peer name far');
   for (const end of ['near', 'far']) ip(`link set ${end} up`);
   while (!/qdisc (?!noop ).* state UP/.test(ip('link show dev near')));

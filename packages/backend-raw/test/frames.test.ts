@@ -8,11 +8,10 @@ import {
   type NetHeader,
   parseMac,
 } from '@rxvhost/guest';
-import { FrameBuffers, ip } from '@rxvhost/sys/testing';
+import { FrameBuffers, ip, testInPrivateNetwork } from '@rxvhost/sys/testing';
 import { firstValueFrom, timeout } from 'rxjs';
 import t from 'tap';
 import { openRaw } from '../src/index.js';
-import { insideNamespace } from './namespace.js';
 
 import {
   addTag,
@@ -30,7 +29,7 @@ import {
   typeOf,
 } from './wire.js';
 
-if (insideNamespace(import.meta.url)) {
+if (testInPrivateNetwork(t, import.meta.url)) {
   t.test('T56 a VLAN tag arrives in its frame, and full-sized frames keep theirs', async (t) => {
     for (const vnetHeader of [true, false]) {
       const { guestEnd, hostEnd } = makeVeth(t);

@@ -6,20 +6,24 @@ import {
   buildEthernet,
   buildIpv4,
   internetChecksum,
-  NetFeature,
   ONE_DESCRIPTOR,
   parseIp,
   parseMac,
   TinyHost,
 } from '@rxvhost/guest';
-import { FrameBuffers, ip, setIpv6 } from '@rxvhost/sys/testing';
+import { TestGuest } from '@rxvhost/guest/testing';
+import {
+  FrameBuffers,
+  ip,
+  setIpv6,
+  sharedMemory,
+  testInPrivateNetwork,
+} from '@rxvhost/sys/testing';
 import { firstValueFrom, timeout } from 'rxjs';
 import t, { type Test } from 'tap';
 import { openIp, RawProvider } from '../src/index.js';
 import { buildIpv6, parseIpv6 } from '../src/ip/ip-packet.js';
 import { loadRawLibrary } from '../src/ip/raw-library.js';
-import { TestGuest } from './guest.js';
-import { insideNamespace } from './namespace.js';
 
 const GUEST_MAC = parseMac('52:54:00:00:00:01');
 const GATEWAY_MAC = parseMac('52:55:0a:00:02:02');
@@ -91,12 +95,12 @@ function echoFrame6(source: string, destination: string): Uint8Array {
   return buildEthernet(GATEWAY_MAC, GUEST_MAC, 0x86dd, packet);
 }
 
-if (hasLibrary() && insideNamespace(import.meta.url)) {
+if (hasLibrary() && testInPrivateNetwork(t, import.meta.url)) {
   t.test('C11 a guest pings another host, its frames sent by reference', async (t) => {
     await makeRemote(t);
     for (const shape of [ONE_DESCRIPTOR, SCATTERED]) {
       const socket = openIp({ protocols: ['icmp'] });
-      const guest = new TestGuest(socket, NetFeature.VERSION_1, { transmitShape: shape });
+      const guest = new TestGuest(socket, sharedMemory(), { transmitShape: shape });
       const host = hostOn(guest, GUEST);
       for (const length of [0, 56, 300, 1400, 1472]) await host.ping(REMOTE, length);
       while (guest.driver.pendingFrames() > 0) await delay(5);
@@ -195,7 +199,7 @@ if (hasLibrary() && insideNamespace(import.meta.url)) {
   t.test('a guest pings another host over IPv6', async (t) => {
     await makeRemote(t);
     const socket = openIp({ protocols: ['icmpv6', 'icmp'] });
-    const guest = new TestGuest(socket);
+    const guest = new TestGuest(socket, sharedMemory());
     await delay(20);
     t.equal(guest.frames.length, 0, 'neighbour discovery of the host’s is not the guest’s');
     guest.driver.send(echoFrame6('fd81::1', 'fd81::2'));

@@ -9,6 +9,7 @@ import {
   NumberedFrames,
   parseMac,
 } from '@rxvhost/guest';
+import { TestGuest } from '@rxvhost/guest/testing';
 import {
   addPromiscuousMembership,
   bindPacketSocket,
@@ -18,28 +19,23 @@ import {
   setPacketVnetHeader,
   socketPair,
 } from '@rxvhost/sys';
-import { FrameBuffers, ip } from '@rxvhost/sys/testing';
+import {
+  FrameBuffers,
+  ip,
+  sharedMemory,
+  testInPrivateNetwork,
+  waitUntilUp,
+} from '@rxvhost/sys/testing';
 import { Container } from 'inversify';
 import { firstValueFrom } from 'rxjs';
 import t from 'tap';
 import { adoptRaw, openRaw, RawProvider, rawModule } from '../src/index.js';
-import { TestGuest } from './guest.js';
-import { insideNamespace } from './namespace.js';
 
-import {
-  GUEST_MAC,
-  HOST_IP,
-  hostOn,
-  makeVeth,
-  openGuest,
-  PLAIN,
-  slowDown,
-  waitUntilUp,
-} from './wire.js';
+import { GUEST_MAC, HOST_IP, hostOn, makeVeth, openGuest, PLAIN, slowDown } from './wire.js';
 
 const CLOSED_FD = 999;
 
-if (insideNamespace(import.meta.url)) {
+if (testInPrivateNetwork(t, import.meta.url)) {
   t.test('a guest on one end of a veth and the host on the other ping each other', async (t) => {
     for (const vnetHeader of [true, false]) {
       const { guestEnd, hostEnd } = makeVeth(t);
@@ -244,7 +240,7 @@ if (insideNamespace(import.meta.url)) {
       const socket = adoptRaw(fd);
       t.equal(socket.ifname, guestEnd);
       t.equal(socket.headerLength, vnetHeader ? 12 : 0);
-      const guest = new TestGuest(socket, 0n);
+      const guest = new TestGuest(socket, sharedMemory(), { features: 0n });
       t.equal(socket.headerLength, vnetHeader ? 10 : 0, 'as the guest’s features say');
       await hostOn(guest).ping(HOST_IP, 500);
       await guest.close();

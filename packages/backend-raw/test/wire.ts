@@ -1,10 +1,18 @@
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
-import { BROADCAST, buildEthernet, buildIpv4, parseIp, parseMac, TinyHost } from '@rxvhost/guest';
-import { ip } from '@rxvhost/sys/testing';
+import {
+  BROADCAST,
+  buildEthernet,
+  buildIpv4,
+  NetFeature,
+  parseIp,
+  parseMac,
+  TinyHost,
+} from '@rxvhost/guest';
+import { TestGuest } from '@rxvhost/guest/testing';
+import { ip, sharedMemory, waitUntilUp } from '@rxvhost/sys/testing';
 import type { Test } from 'tap';
 import { openRaw, type RawOptions } from '../src/index.js';
-import { TestGuest } from './guest.js';
 
 export const GUEST_MAC = parseMac('52:54:00:00:00:01');
 export const GUEST_IP = parseIp('10.78.0.2');
@@ -25,16 +33,12 @@ export function makeVeth(t: Test, mtu = 1500): { guestEnd: string; hostEnd: stri
   return ends;
 }
 
-/** The kernel drops what is sent before it has heard, some time later, that the other end is up. */
-export function waitUntilUp(ifname: string): void {
-  const deadline = performance.now() + 5000;
-  while (!/qdisc (?!noop ).* state UP/.test(ip(`link show dev ${ifname}`))) {
-    if (performance.now() > deadline) throw new Error(`${ifname} does not come up`);
-  }
-}
-
-export function openGuest(t: Test, options: RawOptions, features?: bigint): TestGuest {
-  const guest = new TestGuest(openRaw(options), features);
+export function openGuest(
+  t: Test,
+  options: RawOptions,
+  features: bigint = NetFeature.VERSION_1,
+): TestGuest {
+  const guest = new TestGuest(openRaw(options), sharedMemory(), { features });
   t.teardown(() => guest.close());
   return guest;
 }

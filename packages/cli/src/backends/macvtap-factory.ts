@@ -1,7 +1,6 @@
 import { openMacvtap } from '@rxvhost/backend-macvtap';
-import { interfaceNameFault } from '@rxvhost/sys';
-import { UsageError } from '../usage-error.js';
 import type { BackendFactory, BackendPlan } from './backend-factory.js';
+import { interfaceNameFrom } from './interface-name.js';
 
 /** `macvtap:ifname=NAME`: a macvtap that there is. */
 export class MacvtapBackendFactory implements BackendFactory {
@@ -12,11 +11,7 @@ export class MacvtapBackendFactory implements BackendFactory {
   readonly bareKey = 'ifname';
 
   plan(values: ReadonlyMap<string, string>): BackendPlan {
-    const ifname = values.get('ifname');
-    if (ifname === undefined)
-      throw new UsageError(`backend macvtap: which one? Write ${this.form}`);
-    const fault = interfaceNameFault(ifname);
-    if (fault !== undefined) throw new UsageError(`backend macvtap: ${fault}`);
+    const ifname = interfaceNameFrom(this, values);
     return { description: `macvtap ${ifname}`, open: () => openMacvtap({ ifname }) };
   }
 }

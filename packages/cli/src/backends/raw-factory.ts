@@ -1,8 +1,7 @@
 import { openRaw } from '@rxvhost/backend-raw';
-import { interfaceNameFault } from '@rxvhost/sys';
-import { UsageError } from '../usage-error.js';
 import { parseMac } from '../values.js';
 import type { BackendFactory, BackendPlan } from './backend-factory.js';
+import { interfaceNameFrom } from './interface-name.js';
 
 /** `raw:ifname=NAME`: a raw packet socket on an interface. */
 export class RawBackendFactory implements BackendFactory {
@@ -13,10 +12,7 @@ export class RawBackendFactory implements BackendFactory {
   readonly bareKey = 'ifname';
 
   plan(values: ReadonlyMap<string, string>): BackendPlan {
-    const ifname = values.get('ifname');
-    if (ifname === undefined) throw new UsageError(`backend raw: which one? Write ${this.form}`);
-    const fault = interfaceNameFault(ifname);
-    if (fault !== undefined) throw new UsageError(`backend raw: ${fault}`);
+    const ifname = interfaceNameFrom(this, values);
     const mac = values.get('mac');
     const filter = mac === undefined ? {} : { address: parseMac(mac) };
     return { description: `interface ${ifname}`, open: () => openRaw({ ifname, ...filter }) };

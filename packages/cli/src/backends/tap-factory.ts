@@ -1,6 +1,6 @@
-import { interfaceNameFault, openTapQueues } from '@rxvhost/backend-tap';
-import { UsageError } from '../usage-error.js';
+import { openTapQueues } from '@rxvhost/backend-tap';
 import type { BackendFactory, BackendPlan } from './backend-factory.js';
+import { interfaceNameFrom } from './interface-name.js';
 import { describeQueues, parseQueues } from './queues.js';
 
 /** `tap:ifname=NAME,queues=N`: a tap, made if there is none of that name. */
@@ -12,10 +12,7 @@ export class TapBackendFactory implements BackendFactory {
   readonly bareKey = 'ifname';
 
   plan(values: ReadonlyMap<string, string>): BackendPlan {
-    const ifname = values.get('ifname');
-    if (ifname === undefined) throw new UsageError(`backend tap: which one? Write ${this.form}`);
-    const fault = interfaceNameFault(ifname);
-    if (fault !== undefined) throw new UsageError(`backend tap: ${fault}`);
+    const ifname = interfaceNameFrom(this, values);
     const queues = parseQueues(this.name, values);
     return {
       description: `tap ${ifname}${describeQueues(queues)}`,

@@ -1,6 +1,8 @@
 import type { BackendChain } from '../backend/backend-provider.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { VhostError } from '../errors/vhost-error.js';
+import type { NetQueue } from './net-queue.js';
+import { effectiveOffloads } from './offload/offload-features.js';
 
 /**
  * What a NIC's queues are attached to: the backends that it was made with, one for each pair, and
@@ -52,4 +54,24 @@ export class NetBackends {
     this.forget();
     for (const backend of this.backends) backend.close();
   }
+}
+
+/**
+ * Tells a backend what the driver has accepted, and whether frames may come its way (T54, T58).
+ * @param users - the queues that are attached to it
+ */
+export function tellBackend(
+  socket: PacketSocket,
+  users: readonly NetQueue[],
+  features: bigint,
+): void {
+  const { offloads } = socket;
+  if (offloads !== undefined) {
+    const accepted = users.length === 0 ? 0n : effectiveOffloads(features);
+    offloads.accept(accepted & offloads.supported);
+  }
+  const receives = users.some(
+    ({ attachment, counters }) => counters.direction === 'receive' && !attachment?.unused,
+  );
+  socket.setSteering?.(receives);
 }

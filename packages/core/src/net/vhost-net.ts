@@ -11,7 +11,7 @@ import { EventLoopTurns } from '../events/turn-scheduler.js';
 import type { MemoryMapping } from '../memory/mapping.js';
 import { reverseArpFrame, sendOwnFrame } from './announcement.js';
 import { NicControl } from './control/nic-control.js';
-import { NetBackends } from './net-backends.js';
+import { NetBackends, tellBackend } from './net-backends.js';
 import { NetConfigSpace } from './net-config.js';
 import { NET_FEATURE } from './net-features.js';
 import { netHeaderLength } from './net-header.js';
@@ -19,7 +19,6 @@ import type { NetQueue, QueueAttachment } from './net-queue.js';
 import { NetQueues } from './net-queues.js';
 import { NET_REQUESTS } from './net-requests.js';
 import type { NetStatistics, QueueDirection } from './net-statistics.js';
-import { effectiveOffloads } from './offload/offload-features.js';
 import { withLayer } from './offload/offload-layers.js';
 import { MAX_QUEUE_PAIRS, offeredNetFeatures, type VhostNetOptions } from './vhost-net-options.js';
 
@@ -286,18 +285,9 @@ export class VhostNet extends VhostDevice {
     this.#showState();
   }
 
-  /** Tells a backend what the driver has accepted, and whether frames may come its way (T54, T58). */
   #tellBackend(socket: PacketSocket): void {
     const users = this.#queues.pairs.filter(({ attachment }) => attachment?.backend === socket);
-    const { offloads } = socket;
-    if (offloads !== undefined) {
-      const accepted = users.length === 0 ? 0n : effectiveOffloads(this.#control.usedFeatures);
-      offloads.accept(accepted & offloads.supported);
-    }
-    const receives = users.some(
-      ({ attachment, counters }) => counters.direction === 'receive' && !attachment?.unused,
-    );
-    socket.setSteering?.(receives);
+    tellBackend(socket, users, this.#control.usedFeatures);
   }
 
   #showState(): void {

@@ -5,8 +5,7 @@ import {
   WindowTable,
   windowsOf,
 } from '@rxvhost/core';
-import { closeFd, createMemfd } from '../files.js';
-import { mapShared } from '../shared-mapping.js';
+import { sharedMemory } from './shared-memory.js';
 
 /** Guest memory as native code sees it, with a batch over it that tests fill by hand. */
 export class FrameBuffers {
@@ -15,10 +14,7 @@ export class FrameBuffers {
   readonly #windows: WindowTable;
 
   constructor(readonly chainLength = 2048) {
-    const size = 256 * chainLength;
-    const fd = createMemfd('frames', size);
-    this.#mapping = mapShared(fd, 0, size);
-    closeFd(fd);
+    this.#mapping = sharedMemory(256 * chainLength);
     this.#windows = new WindowTable(windowsOf(this.#mapping, WINDOW_STRIDE));
   }
 

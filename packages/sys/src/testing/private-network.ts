@@ -28,6 +28,32 @@ export function insidePrivateNetwork(url: string): boolean {
   return false;
 }
 
+/** A test that can be skipped, as `tap` has it. */
+export interface SkippableTest {
+  fail(message: string): unknown;
+  pass(message: string, extra: { readonly skip: string }): unknown;
+}
+
+/**
+ * As {@link insidePrivateNetwork}; where that cannot be had, or something else is missing, the tests
+ * are skipped, or fail where `RXVHOST_REQUIRE_PEERS=1` says that nothing may be missing.
+ *
+ * @param what - what is not tested then
+ * @param missing - why these tests cannot run; `undefined` when they can
+ */
+export function testInPrivateNetwork(
+  t: SkippableTest,
+  url: string,
+  what = 'interfaces',
+  missing?: string,
+): boolean {
+  const reason = missingForPrivateNetwork() ?? missing;
+  if (reason === undefined) return insidePrivateNetwork(url);
+  if (process.env['RXVHOST_REQUIRE_PEERS'] === '1') t.fail(reason);
+  else t.pass(what, { skip: reason });
+  return false;
+}
+
 /** Switches IPv6 on or off on every interface that there is and will be. */
 export function setIpv6(on: boolean): void {
   for (const scope of ['all', 'default']) {
@@ -52,4 +78,12 @@ export function missingForPrivateNetwork(): string | undefined {
 /** Runs `ip` with arguments in one string; returns its output. */
 export function ip(command: string): string {
   return execFileSync('ip', command.split(' '), { encoding: 'utf8' });
+}
+
+/** The kernel drops what is sent before it has heard, some time later, that the other end is up. */
+export function waitUntilUp(ifname: string): void {
+  const deadline = performance.now() + 5000;
+  while (!/qdisc (?!noop ).* state UP/.test(ip(`link show dev ${ifname}`))) {
+    if (performance.now() > deadline) throw new Error(`${ifname} does not come up`);
+  }
 }

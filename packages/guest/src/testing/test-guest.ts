@@ -1,15 +1,11 @@
-import { LocalEvent, type PacketSocket, VhostNet } from '@rxvhost/core';
-import {
-  GuestMemoryArena,
-  GuestNic,
-  NetFeature,
-  plugIn,
-  type VirtioNetDriver,
-} from '@rxvhost/guest';
-import { closeFd, createMemfd, mapShared } from '@rxvhost/sys';
+import { LocalEvent, type MemoryMapping, type PacketSocket, VhostNet } from '@rxvhost/core';
 import { filter, firstValueFrom, mergeMap, timeout } from 'rxjs';
+import { GuestNic, type GuestNicOptions, plugIn } from '../attach/guest-nic.js';
+import { GuestMemoryArena } from '../memory/guest-memory-arena.js';
+import { NetFeature } from '../net/net-features.js';
+import type { VirtioNetDriver } from '../net/virtio-net-driver.js';
 
-const MEMORY_SIZE = 2 * 1024 * 1024;
+const USER_ADDRESS = 0x7f00_0000_0000;
 
 /** A guest in this process whose NIC is attached to a backend under test. */
 export class TestGuest {
@@ -17,19 +13,26 @@ export class TestGuest {
   readonly nic: GuestNic;
   /** Every frame that came, copied. */
   readonly frames: Uint8Array[] = [];
-  readonly #release: () => void;
 
-  constructor(socket: PacketSocket, features: bigint = NetFeature.VERSION_1) {
-    const fd = createMemfd('test-guest', MEMORY_SIZE);
-    const mapping = mapShared(fd, 0, MEMORY_SIZE);
-    closeFd(fd);
-    const region = { guestAddress: 0, userAddress: 0x7f00_0000_0000, size: MEMORY_SIZE, mapping };
+  /**
+   * @param socket - the device closes it
+   * @param memory - two mebibytes are enough; memory that native code reaches where the backend needs
+   * that. The guest releases it
+   */
+  constructor(
+    socket: PacketSocket,
+    private readonly memory: MemoryMapping,
+    options: Partial<GuestNicOptions> = {},
+  ) {
+    const { size } = memory;
+    const region = { guestAddress: 0, userAddress: USER_ADDRESS, size, mapping: memory };
     const arena = new GuestMemoryArena([region]);
     this.nic = new GuestNic(arena, {
-      features,
+      features: NetFeature.VERSION_1,
       makeEvent: () => new LocalEvent(),
       maxFrameLength: 1518,
       receiveBufferLength: 12 + 1518,
+      ...options,
     });
     this.device = new VhostNet({ backends: socket });
     plugIn(this.device, this.nic);
@@ -37,7 +40,6 @@ export class TestGuest {
       for (const frame of batch) this.frames.push(frame.slice());
     });
     this.nic.start();
-    this.#release = () => mapping.release();
   }
 
   get driver(): VirtioNetDriver {
@@ -60,6 +62,6 @@ export class TestGuest {
   async close(): Promise<void> {
     await this.device.close();
     this.nic.close();
-    this.#release();
+    this.memory.release();
   }
 }
