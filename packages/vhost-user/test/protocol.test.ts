@@ -102,6 +102,7 @@ t.test('T14 requests have the numbers of the specification', async (t) => {
     GET_INFLIGHT_FD: 31,
     SET_INFLIGHT_FD: 32,
     RESET_DEVICE: 34,
+    VRING_KICK: 35,
     GET_MAX_MEM_SLOTS: 36,
     ADD_MEM_REG: 37,
     REM_MEM_REG: 38,

@@ -41,8 +41,10 @@ t.test('T01 protocol features are read and set before SET_FEATURES', async (t) =
       'CONFIG',
       'INFLIGHT_SHMFD',
       'RESET_DEVICE',
+      'INBAND_NOTIFICATIONS',
       'CONFIGURE_MEM_SLOTS',
       'STATUS',
+      'GPA_ADDRESSES',
     ),
   );
   const bytes = U64.encode(offered);
@@ -152,6 +154,7 @@ t.test('each request that needs a protocol feature is refused without it', async
     'GET_INFLIGHT_FD',
     'SET_INFLIGHT_FD',
     'RESET_DEVICE',
+    'VRING_KICK',
     'GET_MAX_MEM_SLOTS',
     'ADD_MEM_REG',
     'REM_MEM_REG',

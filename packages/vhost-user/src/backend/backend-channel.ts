@@ -7,6 +7,14 @@ import { U64 } from '../protocol/payloads.js';
 /** Questions that a front-end may leave unanswered before it is asked for answers no longer. */
 const MAX_UNANSWERED = 256;
 
+/** What is said of one ring. */
+export type RingMessageName = 'BACKEND_VRING_CALL' | 'BACKEND_VRING_ERR';
+
+/** What an answer is due for. */
+type Question =
+  | { readonly name: 'BACKEND_IOTLB_MSG'; readonly miss: QueueMiss }
+  | { readonly name: RingMessageName; readonly ring: number };
+
 /** What comes of what was sent. */
 export interface BackendChannelEvents {
   /** The front-end has no translation. */
@@ -23,14 +31,19 @@ export interface BackendChannelEvents {
  * each other wait for ever (hazard T16). An answer is heard when it comes, if it comes.
  *
  * What is to be sent is not a queue of messages but what there is to say: the last miss of each
- * queue, and whether the configuration has changed. So a front-end that never reads costs nothing.
+ * queue, which rings call, and whether the configuration has changed. So a front-end that never reads costs nothing.
  */
 export class BackendChannel {
   readonly #channel: MessageChannel;
   readonly #misses = new Map<number, QueueMiss>();
   #configChanged = false;
-  /** Misses that an answer is due for, in order. */
-  readonly #unanswered: QueueMiss[] = [];
+  /** Rings that have called, or failed, and that nobody has been told of. */
+  readonly #rings: Record<RingMessageName, Set<number>> = {
+    BACKEND_VRING_CALL: new Set(),
+    BACKEND_VRING_ERR: new Set(),
+  };
+  /** What an answer is due for, in order. */
+  readonly #unanswered: Question[] = [];
   #sending = false;
 
   /**
@@ -56,6 +69,12 @@ export class BackendChannel {
     this.#send();
   }
 
+  /** Ring `index` calls its driver, or has failed: once more when the last time is answered. */
+  tellOfRing(name: RingMessageName, index: number): void {
+    this.#rings[name].add(index);
+    this.#send();
+  }
+
   /** The configuration space has changed. */
   tellConfigChange(): void {
     this.#configChanged = true;
@@ -66,6 +85,7 @@ export class BackendChannel {
   close(): void {
     this.#channel.close();
     this.#misses.clear();
+    for (const rings of Object.values(this.#rings)) rings.clear();
   }
 
   #send(): void {
@@ -74,7 +94,7 @@ export class BackendChannel {
       if (miss !== undefined) {
         this.#misses.delete(miss.queue);
         const needReply = this.acknowledged && this.#unanswered.length < MAX_UNANSWERED;
-        if (needReply) this.#unanswered.push(miss);
+        if (needReply) this.#unanswered.push({ name: 'BACKEND_IOTLB_MSG', miss });
         const payload = missMessage(miss);
         const bytes = BACKEND_MESSAGES.BACKEND_IOTLB_MSG.payload.encode(payload);
         this.events.sent('BACKEND_IOTLB_MSG', payload, needReply);
@@ -83,10 +103,27 @@ export class BackendChannel {
         this.#configChanged = false;
         this.events.sent('BACKEND_CONFIG_CHANGE_MSG', undefined, false);
         this.#put('BACKEND_CONFIG_CHANGE_MSG', new Uint8Array(0), false);
-      } else {
+      } else if (
+        !this.#sendOfRing('BACKEND_VRING_CALL') &&
+        !this.#sendOfRing('BACKEND_VRING_ERR')
+      ) {
         return;
       }
     }
+  }
+
+  /** One for each ring at a time: whoever takes these wants to have dealt with one before the next. */
+  #sendOfRing(name: RingMessageName): boolean {
+    const waits = (ring: number) =>
+      this.#unanswered.some((question) => question.name === name && question.ring === ring);
+    const index = [...this.#rings[name]].find((ring) => !waits(ring));
+    if (index === undefined) return false;
+    this.#rings[name].delete(index);
+    this.#unanswered.push({ name, ring: index });
+    const payload = { index, num: 0 };
+    this.events.sent(name, payload, true);
+    this.#put(name, BACKEND_MESSAGES[name].payload.encode(payload), true);
+    return true;
   }
 
   #put(name: BackendMessageName, payload: Uint8Array, needReply: boolean): void {
@@ -112,21 +149,28 @@ export class BackendChannel {
   #receive({ header, payload, fds }: ReceivedMessage): void {
     fds.closeRest();
     const isReply = (header.flags & FLAG_REPLY) !== 0;
-    const miss = this.#unanswered.shift();
+    const question = this.#unanswered.shift();
     if (
       !isReply ||
-      miss === undefined ||
-      header.request !== BACKEND_MESSAGES.BACKEND_IOTLB_MSG.id
+      question === undefined ||
+      header.request !== BACKEND_MESSAGES[question.name].id
     ) {
       this.#fail(new VhostError('EPROTO', `nobody asked for message ${header.request}`));
       return;
     }
+    let accepted: boolean;
     try {
-      if (U64.decode(payload) === 0n) return;
+      accepted = U64.decode(payload) === 0n;
     } catch (error) {
       this.#fail(error);
       return;
     }
+    if (question.name === 'BACKEND_IOTLB_MSG') this.#missAnswered(question.miss, accepted);
+    this.#send();
+  }
+
+  #missAnswered(miss: QueueMiss, accepted: boolean): void {
+    if (accepted) return;
     const address = `0x${miss.address.toString(16)}`;
     this.events.refused(miss, new VhostError('EFAULT', `${address} is not mapped by the IOMMU`));
   }

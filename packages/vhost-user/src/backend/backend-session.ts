@@ -114,6 +114,7 @@ export class BackendSession {
 
   /** Throws the refusal on when the session cannot survive it. */
   #refuse(header: MessageHeader, cause: unknown): Promise<void> | undefined {
+    if (cause instanceof BrokenStream) throw cause;
     const error = asVhostError(cause);
     const row = requestById(header.request)?.row;
     if (!row?.refusal && !row?.acknowledgement && !needsReply(header)) {

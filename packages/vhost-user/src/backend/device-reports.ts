@@ -3,8 +3,9 @@ import { setNonBlocking, unixPeer } from '@rxvhost/sys';
 import { Subscription } from 'rxjs';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendMessageName } from '../protocol/backend-messages.js';
-import { type ProtocolFeature, protocolFeatures } from '../protocol/features.js';
-import { BackendChannel } from './backend-channel.js';
+import { hasFeature, type ProtocolFeature } from '../protocol/features.js';
+import { BackendChannel, type RingMessageName } from './backend-channel.js';
+import type { InbandReports } from './inband-ports.js';
 
 /** Where it is noted what the back-end's own channel does. */
 export interface ChannelReports {
@@ -16,13 +17,15 @@ export interface ChannelReports {
 export const UNREPORTED: ChannelReports = { failed() {}, sent() {} };
 
 /**
- * What a device has to say to its front-end by itself: translations that it misses, and changes of
- * its configuration. It says so over the channel that the front-end gave, and where none was given
+ * What a device has to say to its front-end by itself: translations that it misses, changes of its
+ * configuration, and the calls and errors of rings that have no eventfds. It says so over the channel that the front-end gave, and where none was given
  * not at all (hazard T62).
  */
-export class DeviceReports {
+export class DeviceReports implements InbandReports {
   #channel: BackendChannel | undefined;
   #subscription = new Subscription();
+  /** Rings that have ever called in band: the next channel begins with them, lest one be lost. */
+  readonly #callers = new Set<number>();
 
   constructor(
     private readonly device: VirtioDevice,
@@ -39,7 +42,7 @@ export class DeviceReports {
     unixPeer(fds.peek(0));
     setNonBlocking(fds.peek(0));
     this.close();
-    const has = (name: ProtocolFeature) => (negotiated & protocolFeatures(name)) !== 0n;
+    const has = (name: ProtocolFeature) => hasFeature(negotiated, name);
     const channel = new BackendChannel(fds.take(0), has('REPLY_ACK'), {
       refused: (miss, error) => this.device.refuseIotlbMiss?.(miss, error),
       failed: (error) => this.reports.failed(error),
@@ -48,11 +51,27 @@ export class DeviceReports {
     this.#channel = channel;
     this.#subscription = new Subscription();
     this.#subscription.add(this.device.iotlbMisses$?.subscribe((miss) => channel.tellMiss(miss)));
+    if (has('INBAND_NOTIFICATIONS')) {
+      for (const index of this.#callers) this.tellCall(index);
+    }
     if (has('CONFIG')) {
       this.#subscription.add(
         this.device.configChanges$?.subscribe(() => channel.tellConfigChange()),
       );
     }
+  }
+
+  tellCall(index: number): void {
+    this.#callers.add(index);
+    this.#tellOfRing('BACKEND_VRING_CALL', index);
+  }
+
+  tellError(index: number): void {
+    this.#tellOfRing('BACKEND_VRING_ERR', index);
+  }
+
+  #tellOfRing(name: RingMessageName, index: number): void {
+    this.#channel?.tellOfRing(name, index);
   }
 
   /** Closes the channel, if there is one. */

@@ -9,8 +9,7 @@ import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendRequests } from '../protocol/backend-requests.js';
 import {
-  protocolFeatureNames,
-  protocolFeatures,
+  hasFeature,
   VHOST_NET_F_VIRTIO_NET_HDR,
   VHOST_USER_F_PROTOCOL_FEATURES,
 } from '../protocol/features.js';
@@ -27,6 +26,7 @@ import { type ChannelReports, DeviceReports, UNREPORTED } from './device-reports
 import { InflightRegions } from './inflight-regions.js';
 import { MAX_MEMORY_SLOTS, MemoryRegions } from './memory-regions.js';
 import { MigrationLog } from './migration-log.js';
+import { checkProtocolFeatures, offeredProtocolFeatures } from './offered-features.js';
 import { PollingPort } from './polling-port.js';
 import { Vrings } from './vrings.js';
 
@@ -74,38 +74,22 @@ export class DeviceRequests implements BackendRequests {
     if ((features & ~this.offeredFeatures()) !== 0n) {
       throw new VhostError('EOPNOTSUPP', `0x${features.toString(16)} has features not offered`);
     }
-    const logFollows = (this.protocolFeatures & protocolFeatures('LOG_SHMFD')) !== 0n;
+    const logFollows = hasFeature(this.protocolFeatures, 'LOG_SHMFD');
     this.#log.setFeatures(features & ~VHOST_USER_F_PROTOCOL_FEATURES, logFollows);
     this.#inflight.featuresChanged();
     if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) this.#vrings.enableAll();
   }
 
   offeredProtocolFeatures(): bigint {
-    let offered = protocolFeatures(
-      'MQ',
-      'LOG_SHMFD',
-      'REPLY_ACK',
-      'BACKEND_REQ',
-      'CROSS_ENDIAN',
-      'CONFIG',
-      'RESET_DEVICE',
-      'CONFIGURE_MEM_SLOTS',
-      'STATUS',
-    );
-    if (this.device.setMtu) offered |= protocolFeatures('MTU');
-    if (this.device.announce) offered |= protocolFeatures('RARP');
-    if (this.device.setInflight) offered |= protocolFeatures('INFLIGHT_SHMFD');
-    return offered;
+    return offeredProtocolFeatures(this.device);
   }
 
   setProtocolFeatures(features: bigint): void {
-    const unknown = features & ~this.offeredProtocolFeatures();
-    if (unknown !== 0n) {
-      throw new VhostError(
-        'EOPNOTSUPP',
-        `protocol features not offered: ${protocolFeatureNames(unknown).join(', ')}`,
-      );
-    }
+    checkProtocolFeatures(features, this.offeredProtocolFeatures());
+    this.#memory.useGuestAddresses(hasFeature(features, 'GPA_ADDRESSES'));
+    const inBand = hasFeature(features, 'INBAND_NOTIFICATIONS');
+    if (inBand) this.#vrings.notifyInBand(this.#reports);
+    else this.#vrings.notifyByEvents();
     this.protocolFeatures = features;
   }
 
@@ -192,6 +176,10 @@ export class DeviceRequests implements BackendRequests {
   setVringKick(index: number, fds: ReceivedFds | undefined): void {
     this.#vrings.check(index);
     this.#vrings.setKick(index, fds ? adopt(fds) : new PollingPort());
+  }
+
+  kickVring(index: number): void {
+    this.#vrings.kick(index);
   }
 
   setVringCall(index: number, fds: ReceivedFds | undefined): void {

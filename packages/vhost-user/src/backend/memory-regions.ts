@@ -27,7 +27,21 @@ export class MemoryRegions {
   /** Regions that were added once more, as often as that. */
   #repeated: readonly RegionDescription[] = [];
 
+  #guestAddresses = false;
+
   constructor(readonly device: VirtioDevice) {}
+
+  /**
+   * GPA_ADDRESSES: what the front-end calls a user address, of rings and in translations, is from now
+   * on a guest-physical one. To the device that is a front-end whose own addresses happen to be the
+   * guest's. `EBUSY` once there is memory that was shared the other way.
+   */
+  useGuestAddresses(on: boolean): void {
+    if (on === this.#guestAddresses) return;
+    if (this.count > 0)
+      throw new VhostError('EBUSY', 'GPA_ADDRESSES cannot change: memory is shared');
+    this.#guestAddresses = on;
+  }
 
   /** How many regions the device has. */
   get count(): number {
@@ -39,7 +53,8 @@ export class MemoryRegions {
    * `EINVAL` for a region that fails a check and whatever mapping it throws; then the old regions
    * stand and nothing stays mapped (hazard T24).
    */
-  replace(descriptions: readonly RegionDescription[], fds: ReceivedFds): void {
+  replace(received: readonly RegionDescription[], fds: ReceivedFds): void {
+    const descriptions = received.map((description) => this.#asUsed(description));
     for (const [index, description] of descriptions.entries()) {
       checkDescription(description);
       checkOverlap(description, descriptions.slice(0, index));
@@ -63,7 +78,8 @@ export class MemoryRegions {
    * away as often: one that is here already is only counted. Throws `ENOBUFS` when all slots are taken,
    * else as {@link replace}.
    */
-  add(description: RegionDescription, fds: ReceivedFds): void {
+  add(received: RegionDescription, fds: ReceivedFds): void {
+    const description = this.#asUsed(received);
     checkDescription(description);
     const isRepeated = this.#regions.some((region) => isSame(region, description));
     const { length } = isRepeated ? this.#repeated : this.#regions;
@@ -83,7 +99,8 @@ export class MemoryRegions {
    * Takes away the region with the same addresses and size; the offset in the file does not count
    * (hazard T28). `EINVAL` where there is none.
    */
-  remove(description: RegionDescription): void {
+  remove(received: RegionDescription): void {
+    const description = this.#asUsed(received);
     const repeated = this.#repeated.findIndex((region) => isSame(region, description));
     if (repeated >= 0) {
       this.#repeated = this.#repeated.filter((_, index) => index !== repeated);
@@ -92,6 +109,11 @@ export class MemoryRegions {
     const { guestAddress, userAddress, size } = description;
     this.device.removeMemoryRegion({ guestAddress, userAddress, size });
     this.#regions = this.#regions.filter((region) => !isSame(region, description));
+  }
+
+  #asUsed(description: RegionDescription): RegionDescription {
+    if (!this.#guestAddresses) return description;
+    return { ...description, userAddress: description.guestAddress };
   }
 }
 

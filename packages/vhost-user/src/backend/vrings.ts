@@ -6,6 +6,7 @@ import {
   type VirtioDevice,
 } from '@rxvhost/core';
 import type { VringAddress } from '../protocol/payloads.js';
+import { InbandKick, InbandReport, type InbandReports } from './inband-ports.js';
 
 /** What the front-end has told us about one ring. */
 interface Vring {
@@ -18,6 +19,14 @@ interface Vring {
   hasRun: boolean;
   /** What the device was told last. */
   mode: QueueMode;
+  /** Kicks come as messages. */
+  inbandKick: InbandKick | undefined;
+}
+
+/** Which events of a ring the front-end has said something about. */
+interface ToldEvents {
+  call: boolean;
+  error: boolean;
 }
 
 /**
@@ -38,6 +47,7 @@ interface Vring {
  */
 export class Vrings {
   readonly #rings: readonly Vring[];
+  readonly #told: readonly ToldEvents[];
 
   /** @param hasMemory - whether the front-end has shared any memory yet */
   constructor(
@@ -45,6 +55,7 @@ export class Vrings {
     readonly hasMemory: () => boolean,
   ) {
     this.#rings = Array.from({ length: device.queueCount }, newVring);
+    this.#told = this.#rings.map(() => ({ call: false, error: false }));
   }
 
   /** `EBUSY` while any ring runs. */
@@ -85,10 +96,51 @@ export class Vrings {
     this.#settle(index, ring);
   }
 
+  /**
+   * INBAND_NOTIFICATIONS: calls and errors go out as messages, for every ring that was not told
+   * otherwise: SET_VRING_CALL and SET_VRING_ERR still set eventfds, or have the guest poll.
+   */
+  notifyInBand(reports: InbandReports): void {
+    for (const [index, told] of this.#told.entries()) {
+      if (!told.call) {
+        const call = new InbandReport(() => reports.tellCall(index));
+        this.device.setVringCall(index, call);
+      }
+      if (!told.error) {
+        const error = new InbandReport(() => reports.tellError(index));
+        this.device.setVringError(index, error);
+      }
+    }
+  }
+
+  /** Without INBAND_NOTIFICATIONS a ring that was told of no eventfd calls nobody. */
+  notifyByEvents(): void {
+    for (const [index, told] of this.#told.entries()) {
+      if (!told.call) this.device.setVringCall(index, undefined);
+      if (!told.error) this.device.setVringError(index, undefined);
+    }
+  }
+
+  /**
+   * VRING_KICK: starts the ring, or has the device look at it. Does nothing for a ring whose kick is an
+   * eventfd, or that is polled: those are preferred to messages.
+   */
+  kick(index: number): void {
+    const ring = this.#ring(index);
+    if (ring.started) {
+      ring.inbandKick?.signal();
+      return;
+    }
+    const port = new InbandKick();
+    this.setKick(index, port);
+    ring.inbandKick = port;
+  }
+
   /** Takes over `port`. Does not change whether the ring is enabled (hazard T02). */
   setKick(index: number, port: EventPort): void {
     const ring = this.#ring(index);
     this.device.setVringKick(index, port);
+    ring.inbandKick = undefined;
     ring.started = true;
     ring.hasRun = ring.mode === 'running';
     this.#settle(index, ring);
@@ -97,12 +149,14 @@ export class Vrings {
   /** Takes over `port`, for good or until the next one. */
   setCall(index: number, port: EventPort | undefined): void {
     this.#ring(index);
+    this.#toldOf(index).call = true;
     this.device.setVringCall(index, port);
   }
 
   /** Takes over `port`, for good or until the next one. */
   setError(index: number, port: EventPort | undefined): void {
     this.#ring(index);
+    this.#toldOf(index).error = true;
     this.device.setVringError(index, port);
   }
 
@@ -166,7 +220,12 @@ export class Vrings {
     this.#settleAll({ afresh: true });
   }
 
+  #toldOf(index: number): ToldEvents {
+    return this.#told[index] as ToldEvents;
+  }
+
   #stop(index: number, ring: Vring): void {
+    ring.inbandKick = undefined;
     ring.started = false;
     ring.hasRun = false;
     this.#settle(index, ring);
@@ -228,5 +287,6 @@ function newVring(): Vring {
     enabled: false,
     hasRun: false,
     mode: 'stopped',
+    inbandKick: undefined,
   };
 }

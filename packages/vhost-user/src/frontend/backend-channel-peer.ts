@@ -17,6 +17,10 @@ export interface BackendRequestHandlers {
   translate?(address: number, access: IotlbAccess): IotlbRange | undefined;
   /** The device's configuration space has changed. */
   configChanged?(): void;
+  /** A ring without an eventfd has used buffers. */
+  called?(index: number): void;
+  /** A ring without an eventfd for it has failed. */
+  failed?(index: number): void;
 }
 
 /**
@@ -88,6 +92,12 @@ export class BackendChannelPeer {
       case BACKEND_MESSAGES.BACKEND_CONFIG_CHANGE_MSG.id:
         BACKEND_MESSAGES.BACKEND_CONFIG_CHANGE_MSG.payload.decode(payload);
         this.handlers.configChanged?.();
+        return;
+      case BACKEND_MESSAGES.BACKEND_VRING_CALL.id:
+        this.handlers.called?.(BACKEND_MESSAGES.BACKEND_VRING_CALL.payload.decode(payload).index);
+        return;
+      case BACKEND_MESSAGES.BACKEND_VRING_ERR.id:
+        this.handlers.failed?.(BACKEND_MESSAGES.BACKEND_VRING_ERR.payload.decode(payload).index);
         return;
       default:
         throw new VhostError('EOPNOTSUPP', `message ${request} of the back-end is unknown`);

@@ -50,6 +50,9 @@ export function describeRegion({
   return { guestAddress, userAddress, size, mmapOffset: offset };
 }
 
+/** An eventfd; or messages, where INBAND_NOTIFICATIONS was negotiated. */
+export type QueueEvent = { readonly fd: number } | 'in-band';
+
 /** Everything that starts a queue. Event descriptors stay the caller's. */
 export interface QueueSetup {
   /** Entries, a power of two for a split ring. */
@@ -58,9 +61,9 @@ export interface QueueSetup {
   readonly base?: number;
   readonly addresses: VringAddresses;
   /** Raised by the guest; undefined makes the back-end poll. */
-  readonly kick: { readonly fd: number } | undefined;
+  readonly kick: QueueEvent | undefined;
   /** Raised by the device; undefined makes the guest poll. */
-  readonly call: { readonly fd: number } | undefined;
+  readonly call: QueueEvent | undefined;
   readonly error?: { readonly fd: number };
 }
 

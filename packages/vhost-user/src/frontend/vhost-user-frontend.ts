@@ -6,6 +6,7 @@ import {
   type Agreement,
   describeRegion,
   type HandshakeOptions,
+  type QueueEvent,
   type QueueSetup,
   type SharedRegion,
   unusedBase,
@@ -89,6 +90,14 @@ export class VhostUserFrontend extends RequestConnection {
     await this.enableQueue(index, true);
   }
 
+  /**
+   * Kicks a queue by a message (INBAND_NOTIFICATIONS), the first time also to start it. Resolves
+   * when the back-end has looked.
+   */
+  async kickQueue(index: number): Promise<void> {
+    await this.request('VRING_KICK', { index, num: 0 });
+  }
+
   /** SET_VRING_ENABLE, where the back-end has it; without, SET_FEATURES has enabled every queue. */
   async enableQueue(index: number, enabled: boolean): Promise<void> {
     if ((this.#features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) return;
@@ -146,8 +155,9 @@ export class VhostUserFrontend extends RequestConnection {
   async #setEvent(
     name: 'SET_VRING_KICK' | 'SET_VRING_CALL' | 'SET_VRING_ERR',
     index: number,
-    event: { readonly fd: number } | undefined,
+    event: QueueEvent | undefined,
   ): Promise<void> {
+    if (event === 'in-band') return;
     await this.request(name, { index, hasFd: event !== undefined }, event ? [event.fd] : []);
   }
 }

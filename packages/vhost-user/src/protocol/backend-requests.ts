@@ -46,6 +46,8 @@ export interface BackendRequests {
   stopVring(index: number): number | Promise<number>;
   /** `fds` undefined: the request says that none comes. */
   setVringKick(index: number, fds: ReceivedFds | undefined): void;
+  /** A kick that came as a message. */
+  kickVring(index: number): void;
   setVringCall(index: number, fds: ReceivedFds | undefined): void;
   setVringError(index: number, fds: ReceivedFds | undefined): void;
   enableVring(index: number, enable: number): void;

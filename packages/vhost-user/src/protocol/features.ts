@@ -47,6 +47,11 @@ export function protocolFeatures(...names: readonly ProtocolFeature[]): bigint {
   return names.reduce((mask, name) => mask | (1n << BigInt(PROTOCOL_FEATURE_BIT[name])), 0n);
 }
 
+/** Whether `mask` has this protocol feature. */
+export function hasFeature(mask: bigint, name: ProtocolFeature): boolean {
+  return (mask & protocolFeatures(name)) !== 0n;
+}
+
 /** The names of the protocol features in `mask`; a bit without a name reads `bit 40`. */
 export function protocolFeatureNames(mask: bigint): string[] {
   const names = new Map<number, string>(

@@ -1,3 +1,4 @@
+import { VhostError } from '@rxvhost/core';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import { command, type FdCount, type Message, query, unserved } from './message.js';
 import {
@@ -208,6 +209,15 @@ export const MESSAGES = {
     payload: NOTHING,
     gate: 'RESET_DEVICE',
     handle: (backend) => backend.resetDevice(),
+  }),
+  VRING_KICK: command({
+    id: 35,
+    payload: VRING_STATE,
+    gate: 'INBAND_NOTIFICATIONS',
+    handle: (backend, { index, num }) => {
+      if (num !== 0) throw new VhostError('EINVAL', `VRING_KICK: ${num} is not 0`);
+      backend.kickVring(index);
+    },
   }),
   GET_MAX_MEM_SLOTS: query({
     id: 36,
