@@ -278,6 +278,18 @@ t.test(
   },
 );
 
+t.test('T79 a buffer of one byte is enough for a message of four', async (t) => {
+  const pair = new Pair({ connections: { bufferSize: 500 } }, { room: 1 });
+  const { here, there } = pair.connect({ type: 'seqpacket' });
+  connectionOf(there).send(Buffer.from('four'));
+  connectionOf(here).setBufferSize(1);
+  pair.settle();
+  t.same(
+    here.messages.map(({ bytes }) => `${bytes}`),
+    ['four'],
+  );
+});
+
 t.test('T72 small writes that wait travel in one packet', async (t) => {
   const { peer, user } = scripted();
   peer.open(0);
@@ -313,26 +325,32 @@ t.test(
 );
 
 t.test('T72 bytes of packets of any size come out as they went in', async () => {
-  const sizes = fc.array(fc.oneof(fc.integer({ min: 0, max: 9000 }), fc.constant(1)));
+  const sizes = fc.array(fc.oneof(fc.integer({ min: 0, max: 40_000 }), fc.constant(1)));
+  const units = fc.constantFrom('bytes' as const, 'messages' as const);
   fc.assert(
-    fc.property(sizes, fc.array(fc.integer({ min: 0, max: 6000 })), (packets, takes) => {
-      const queue = new ByteQueue();
-      const all: number[] = [];
-      const got: number[] = [];
-      let value = 0;
-      for (const [index, length] of packets.entries()) {
-        const bytes = Buffer.from(Uint8Array.from({ length }, () => (value += 1)));
-        all.push(...bytes);
-        const cut = Math.floor(length / 3);
-        queue.append([bytes.subarray(0, cut), bytes.subarray(cut)], length);
-        const wanted = Math.min(takes[index] ?? 0, queue.length);
-        got.push(...(wanted % 2 === 0 ? queue.take(wanted) : (queue.takePiece() ?? [])));
-      }
-      for (let piece = queue.takePiece(); piece; piece = queue.takePiece()) got.push(...piece);
-      if (queue.length !== 0 || Buffer.compare(Buffer.from(all), Buffer.from(got)) !== 0) {
-        throw new Error('other bytes came out');
-      }
-    }),
+    fc.property(
+      units,
+      sizes,
+      fc.array(fc.integer({ min: 0, max: 40_000 })),
+      (unit, packets, takes) => {
+        const queue = new ByteQueue(unit);
+        const all: number[] = [];
+        const got: number[] = [];
+        let value = 0;
+        for (const [index, length] of packets.entries()) {
+          const bytes = Buffer.from(Uint8Array.from({ length }, () => (value += 1)));
+          all.push(...bytes);
+          const cut = Math.floor(length / 3);
+          queue.append([bytes.subarray(0, cut), bytes.subarray(cut)], length);
+          const wanted = Math.min(takes[index] ?? 0, queue.length);
+          got.push(...(wanted % 2 === 0 ? queue.take(wanted) : (queue.takePiece() ?? [])));
+        }
+        for (let piece = queue.takePiece(); piece; piece = queue.takePiece()) got.push(...piece);
+        if (queue.length !== 0 || Buffer.compare(Buffer.from(all), Buffer.from(got)) !== 0) {
+          throw new Error('other bytes came out');
+        }
+      },
+    ),
     { numRuns: 100 },
   );
 });

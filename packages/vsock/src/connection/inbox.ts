@@ -31,7 +31,7 @@ export interface Inbox {
 
 /** Received bytes of a stream. */
 export class StreamInbox implements Inbox {
-  readonly #bytes = new ByteQueue();
+  readonly #bytes = new ByteQueue('bytes');
 
   constructor(readonly credit: ReceiveCredit) {}
 

@@ -19,7 +19,7 @@ const BYTES_PER_MESSAGE = 4;
  * the buffer is free; `maxMessageSize` bounds them.
  */
 export class MessageInbox implements Inbox {
-  readonly #bytes = new ByteQueue();
+  readonly #bytes = new ByteQueue('messages');
   /** For each whole message twice its length, plus one when it ends a record. */
   readonly #borders: number[] = [];
   #nextBorder = 0;

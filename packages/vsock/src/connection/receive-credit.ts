@@ -87,7 +87,7 @@ export class ReceiveCredit {
   }
 
   get #little(): number {
-    return Math.min(MAX_PAYLOAD, this.#allocation >>> 1);
+    return Math.max(1, Math.min(MAX_PAYLOAD, this.#allocation >>> 1));
   }
 }
 
