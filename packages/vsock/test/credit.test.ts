@@ -278,17 +278,25 @@ t.test(
   },
 );
 
-t.test('T79 a buffer of one byte is enough for a message of four', async (t) => {
-  const pair = new Pair({ connections: { bufferSize: 500 } }, { room: 1 });
-  const { here, there } = pair.connect({ type: 'seqpacket' });
-  connectionOf(there).send(Buffer.from('four'));
-  connectionOf(here).setBufferSize(1);
-  pair.settle();
-  t.same(
-    here.messages.map(({ bytes }) => `${bytes}`),
-    ['four'],
-  );
-});
+t.test(
+  'T79 a buffer of one byte is enough for a message of four, behind an empty one too',
+  async (t) => {
+    const pair = new Pair({ connections: { bufferSize: 500 } }, { room: 1 });
+    const { here, there } = pair.connect({ type: 'seqpacket' });
+    here.holding = true;
+    connectionOf(there).send(Buffer.alloc(0));
+    connectionOf(there).send(Buffer.from('four'));
+    connectionOf(here).setBufferSize(1);
+    pair.settle();
+    here.holding = false;
+    here.takeAll();
+    pair.settle();
+    t.same(
+      here.messages.map(({ bytes }) => `${bytes}`),
+      ['', 'four'],
+    );
+  },
+);
 
 t.test('T72 small writes that wait travel in one packet', async (t) => {
   const { peer, user } = scripted();

@@ -76,7 +76,9 @@ export class MessageInbox implements Inbox {
     const length = Math.floor(border / 2);
     this.credit.forward(length - this.#forwarded);
     this.#forwarded = 0;
-    return { bytes: this.#bytes.take(length), endOfRecord: border % 2 === 1 };
+    const bytes = this.#bytes.take(length);
+    this.relieve();
+    return { bytes, endOfRecord: border % 2 === 1 };
   }
 
   discard(): void {
