@@ -4,7 +4,8 @@ import t from 'tap';
 import { type ProtocolFault, VhostUserFrontend } from '../src/index.js';
 import { until } from './support/bench.js';
 import { socketPath } from './support/listening.js';
-import { nicWorkers, resources, tidyTest } from './support/threads.js';
+import { resources } from './support/resources.js';
+import { nicWorkers, tidyTest } from './support/threads.js';
 import { bootVm, codeOf, exchange } from './support/worker-vm.js';
 
 const ENDINGS = [
