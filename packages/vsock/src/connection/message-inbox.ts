@@ -8,7 +8,7 @@ import type { Message } from './roles.js';
 /** A connection keeps at least this many messages, however small its buffer. */
 const LEAST_MESSAGES = 1024;
 /** Bytes of buffer for which one message more may wait: short and empty messages cost credit too little. */
-const BYTES_PER_MESSAGE = 4;
+const BYTES_PER_MESSAGE = 16;
 
 /**
  * Received messages: their bytes one after the other, and where each ends. A message may come in any

@@ -35,9 +35,9 @@ import type { VsockEvent } from './vsock-events.js';
  * One machine's end of a vsock: its connections and who listens. Knows nothing of queues; a carrier
  * brings it packets and fetches those that it has to send (see {@link PacketEndpoint}).
  *
- * Memory that a peer can make it use is bounded: for each of `maxConnections` connections the bytes
- * of its buffer, as much again for a message that is not whole yet and for message borders, and
- * about two KiB; beside that `maxReplies` answers of some 100 bytes.
+ * Memory that a peer can make it use is bounded: for each of `maxConnections` connections three times
+ * its buffer (what was received, a message that is not whole yet, where messages end) and some 4 KiB;
+ * beside that `maxReplies` answers of some 100 bytes.
  */
 export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   readonly scheduler: Scheduler;
