@@ -6,6 +6,8 @@ import { acceptWith, connectionOf, Pair } from './support/pair.js';
 import { Recorder } from './support/recorder.js';
 import { ScriptedPeer } from './support/scripted-peer.js';
 
+t.setTimeout(120_000);
+
 const WRAP = 2 ** 32;
 
 /** A host's endpoint with a listener on port 80, and a peer that a test speaks for. */

@@ -6,6 +6,8 @@ import { newArena, startMachine } from './support/machine.js';
 import { GUEST_CID } from './support/pair.js';
 import { Recorder } from './support/recorder.js';
 
+t.setTimeout(120_000);
+
 /** A driver over a device that a test moves by hand. */
 async function probe(
   t: Test,

@@ -15,6 +15,8 @@ import { acceptWith, GUEST_CID, ManualScheduler } from './support/pair.js';
 import { Recorder } from './support/recorder.js';
 import { ScriptedPeer } from './support/scripted-peer.js';
 
+t.setTimeout(120_000);
+
 const PACKETS = 1_000_000;
 const MAX_CONNECTIONS = 48;
 const BUFFER_SIZE = 16 * 1024;

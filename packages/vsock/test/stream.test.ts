@@ -13,6 +13,8 @@ import {
 } from '../src/index.js';
 import { vsockPair } from './support/vsock-pair.js';
 
+t.setTimeout(120_000);
+
 /** Everything up to the end; unlike the stream's iterator it leaves the other direction alone. */
 async function readAll(socket: VsockSocket): Promise<Buffer> {
   const chunks: Buffer[] = [];

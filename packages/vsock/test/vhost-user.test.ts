@@ -20,6 +20,8 @@ import {
 import { GUEST_CID } from './support/pair.js';
 import { until } from './support/until.js';
 
+t.setTimeout(120_000);
+
 const MEMORY_SIZE = 16 << 20;
 const PLACE = { guestAddress: 0x10_0000, userAddress: 0x7f00_0000_0000, size: MEMORY_SIZE };
 
