@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { returnsEveryFrame } from './support/dpdk-loopback.js';
 import { needsHugepages, reserveHugepages } from './support/hugepages.js';
-import { readPcap, writePcap } from './support/pcap-file.js';
 import { needsProgram, needsRoot, peerTest } from './support/requirements.js';
 import { Server } from './support/server.js';
 import { Testpmd, type TestpmdOptions } from './support/testpmd.js';
@@ -75,63 +75,10 @@ for (const pairs of [1, 4]) {
       t,
       `T58 C7 loopback returns every frame intact and in order: ${pairs} queue pairs, ${buffers}`,
       needsTestpmd,
-      (t) => returnsEveryFrame(t, pairs, mergeable),
+      (t) =>
+        returnsEveryFrame(t, { folder, name: `loopback-${pairs}-${mergeable}`, pairs, mergeable }),
     );
   }
-}
-
-async function returnsEveryFrame(t: Test, pairs: number, mergeable: boolean): Promise<void> {
-  const name = `loopback-${pairs}-${mergeable}`;
-  const { server, socketPath } = await serve(t, name, `loopback:queues=${pairs}`);
-  const count = 5000 / pairs;
-  const files = Array.from({ length: pairs }, (_, pair) => {
-    const path = (end: string) => join(folder, `${name}-${pair}-${end}.pcap`);
-    return {
-      source: path('source'),
-      result: path('result'),
-      frames: framesOfManySizes(count, pair),
-    };
-  });
-  for (const { source, frames } of files) writePcap(source, frames);
-  const client = await connect(t, {
-    mode: 'io',
-    devices: [
-      [
-        'net_pcap0',
-        ...files.map(({ source }) => `rx_pcap=${source}`),
-        ...files.map(({ result }) => `tx_pcap=${result}`),
-      ].join(),
-      `net_virtio_user0,path=${socketPath},queue_size=256,queues=${pairs},mrg_rxbuf=${mergeable ? 1 : 0}`,
-    ],
-    arguments: [`--txq=${pairs}`, `--rxq=${pairs}`],
-  });
-  // Send what the file holds instead of throwing away what waits at the start.
-  await client.command('set flush_rx off');
-  // Where the ring is full, try again instead of dropping.
-  await client.command('set burst tx delay 100 retry 10000');
-  await client.command('set fwd io retry');
-  await client.forward();
-  const total = count * pairs;
-  const [, nic] = await client.portStatisticsWhen(([, nic]) => nic?.received === total);
-  t.equal(nic?.transmitted, total, 'testpmd sent all frames');
-  t.equal(nic?.received, total, 'testpmd received all frames');
-  await client.stopForwarding();
-  t.same(await client.quit(), { status: 0, signal: null });
-  for (const [pair, { result, frames }] of files.entries()) {
-    const returned = readPcap(result);
-    t.equal(returned.length, frames.length);
-    const different = frames.findIndex((frame, index) => !returned[index]?.equals(frame));
-    t.equal(different, -1, `no frame of pair ${pair} differs from the one sent`);
-  }
-  const { statistics } = await server.ended();
-  const expected = files.flatMap(({ frames }) => {
-    const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-    return [
-      { direction: 'receive', frames: count, bytes, errors: 0 },
-      { direction: 'transmit', frames: count, bytes, errors: 0 },
-    ];
-  });
-  t.match(statistics.queues, expected);
 }
 
 async function serve(
@@ -152,18 +99,4 @@ async function connect(
   const client = await Testpmd.start({ name: 'dpdk-test', core: 1, ...options });
   t.teardown(() => client.kill());
   return client;
-}
-
-/** Frames of 60 to 1514 bytes; a linear congruential generator fills them, so that runs are equal. */
-function framesOfManySizes(count: number, seed: number): Buffer[] {
-  let state = 1 + seed;
-  const next = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state >>> 16;
-  };
-  return Array.from({ length: count }, () => {
-    const frame = Buffer.alloc(60 + (next() % 1455));
-    for (let offset = 0; offset < frame.length; offset++) frame[offset] = next();
-    return frame;
-  });
 }
