@@ -9,7 +9,6 @@
 
 namespace {
 
-constexpr int kBacklog = 64;
 constexpr int kAttempts = 4;
 
 // Between bind and listen a socket answers ECONNREFUSED, as a stale one does. Servers of this
@@ -61,7 +60,7 @@ int RemoveStale(const std::string& path, const UnixAddress& server) {
   return unlink(path.c_str()) < 0 && errno != ENOENT ? errno : 0;
 }
 
-int BindAndListen(const std::string& path, const UnixAddress& server) {
+int BindAndListen(const std::string& path, const UnixAddress& server, int backlog) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   int error = 0;
@@ -74,7 +73,7 @@ int BindAndListen(const std::string& path, const UnixAddress& server) {
       break;
     }
   }
-  if (error == 0 && listen(fd, kBacklog) == 0) return fd;
+  if (error == 0 && listen(fd, backlog) == 0) return fd;
   if (error == 0) {
     error = errno;
     unlink(path.c_str());
@@ -83,13 +82,13 @@ int BindAndListen(const std::string& path, const UnixAddress& server) {
   return -error;
 }
 
-// (path) -> listening fd. -EADDRINUSE: a live server; -EEXIST: not a socket file.
+// (path, clients that may wait) -> listening fd. -EADDRINUSE: a live server; -EEXIST: not a socket file.
 Napi::Value ListenUnix(const Napi::CallbackInfo& info) {
   const std::string path = info[0].As<Napi::String>().Utf8Value();
   UnixAddress server;
   if (!server.Set(path)) return Failure(info.Env());
   DirectoryLock lock(path);
-  const int fd = BindAndListen(path, server);
+  const int fd = BindAndListen(path, server, IntArgument(info, 1));
   return Napi::Number::New(info.Env(), owned_fds::Take(info.Env(), fd));
 }
 

@@ -59,7 +59,7 @@ export interface Native {
   connectUnix(path: string): Result;
   unixPeer(fd: number): Result;
   socketPair(type: string, fds: number[]): Result;
-  listenUnix(path: string): Result;
+  listenUnix(path: string, backlog: number): Result;
   acceptUnix(fd: number): Result;
 
   openTun(device: string, name: string, flags: number, names: string[]): Result;

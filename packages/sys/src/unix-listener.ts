@@ -7,6 +7,8 @@ import { loadNative } from './native.js';
 
 /** How long to wait before accepting again after the process ran out of fds or memory. */
 const RETRY_MILLISECONDS = 100;
+/** Clients that may wait for a server of few connections. */
+const DEFAULT_BACKLOG = 64;
 /** Connections accepted in one turn, so that a storm of clients leaves room for others. */
 const ACCEPTS_PER_TURN = 16;
 
@@ -33,7 +35,7 @@ const CLIENT_GONE: ReadonlySet<number> = new Set([
 export class UnixListener {
   /**
    * Emits each accepted connection: a non-blocking, close-on-exec fd that the subscriber owns.
-   * Subscribing starts accepting; unsubscribing leaves clients in the backlog (64 of them). One
+   * Subscribing starts accepting; unsubscribing leaves clients in the backlog. One
    * subscription at a time, a second one fails with `EBUSY`. Completes on {@link close}.
    */
   readonly connections$: Observable<number>;
@@ -53,9 +55,13 @@ export class UnixListener {
   /**
    * @param path - at most 107 bytes. Throws `EADDRINUSE` when a server answers there, `EEXIST` for
    * a file that is no socket, `ENAMETOOLONG`, `ENOENT` (no such directory), `EACCES`
+   * @param backlog - clients that may wait to be accepted; more are refused with `EAGAIN`
    */
-  constructor(readonly path: string) {
-    const result = this.#native.listenUnix(path);
+  constructor(
+    readonly path: string,
+    backlog = DEFAULT_BACKLOG,
+  ) {
+    const result = this.#native.listenUnix(path, backlog);
     check(result, listenMessage(path, result));
     this.#fd = result;
     this.#file = lstatSync(path, { bigint: true, throwIfNoEntry: false });

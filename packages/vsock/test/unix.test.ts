@@ -291,6 +291,24 @@ t.test('D9 a reset by the guest closes the socket of the host', async (t) => {
   await until('closed', () => closed);
 });
 
+t.test(
+  'T74 T77 nothing is kept for a connection that was reset, or that nobody reads',
+  async (t) => {
+    const m = machine(t);
+    const sockets: Socket[] = [];
+    await listen(t, `${m.path}_1`, (socket) => sockets.push(socket.pause()));
+    const guests = [connectGuest(m, 1), connectGuest(m, 1), connectGuest(m, 1)];
+    await until('connected', () => guests.every(({ heard }) => heard.includes('connected')));
+    for (const { connection } of guests) connection?.send(Buffer.alloc(4 * MEBIBYTE));
+    await until('credit is used up', () => m.host.statistics().bytesReceived > MEBIBYTE);
+    guests[0]?.connection?.abort();
+    guests[1]?.connection?.close();
+    for (const socket of sockets.slice(1)) socket.destroy();
+    await until('all are gone', () => m.host.statistics().open === 0);
+    t.ok(guests.every(({ connection }) => connection?.closed));
+  },
+);
+
 t.test('D9 what the guest sent before it closed still comes to the host', async (t) => {
   const m = machine(t);
   let read = 0;

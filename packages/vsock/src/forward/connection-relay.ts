@@ -83,6 +83,7 @@ class RelaySide implements ConnectionUser {
       return;
     }
     if (error !== undefined) {
+      this.connection?.abort(); // keeps nothing that nobody will take
       other.connection?.abort(error);
       return;
     }

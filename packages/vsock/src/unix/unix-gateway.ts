@@ -22,6 +22,8 @@ import { UnixRelay } from './unix-relay.js';
 const LINE_TIMEOUT = 10_000;
 /** Programs that may be at their line at once; the others wait to be accepted (hazard T75). */
 const MOST_WAITING = 64;
+/** Programs that may wait to be accepted, as far as the kernel lets them. */
+const BACKLOG = 4096;
 /** Bytes that a socket of the host's may be given before it has taken any. */
 const WRITE_AHEAD = 128 * 1024;
 
@@ -71,7 +73,7 @@ export class UnixGateway implements Acceptor {
     readonly path: string,
     private readonly guestCid: () => number,
   ) {
-    this.#listener = new UnixListener(path);
+    this.#listener = new UnixListener(path, BACKLOG);
     this.errors$ = merge(this.#errors$, this.#listener.errors$);
     endpoint.setFallback(this);
     this.#accept();

@@ -39,7 +39,7 @@ export class UnixRelay implements ConnectionUser {
     socket.on('error', () => this.#hostGone());
     // Closed after both sides ended: what the guest has not read yet is still sent to it.
     socket.on('close', () => {
-      if (!this.#hostEnded) this.#hostGone();
+      if (!this.#hostEnded || this.#over) this.#hostGone();
     });
   }
 
@@ -88,8 +88,12 @@ export class UnixRelay implements ConnectionUser {
 
   closed(error: VhostError | undefined): void {
     this.#over = true;
-    if (error !== undefined) this.socket.destroy();
-    else this.readable();
+    if (error === undefined) {
+      this.readable();
+      return;
+    }
+    this.#connection?.abort(); // keeps nothing that nobody will take
+    this.socket.destroy();
   }
 
   #fromHost(bytes: Buffer): void {
@@ -102,11 +106,9 @@ export class UnixRelay implements ConnectionUser {
     }
   }
 
-  /** Nobody reads any more, or nobody has to: a guest that goes on sending gets an RST. */
+  /** Nobody reads any more: a guest that goes on sending gets an RST, what it has sent is dropped. */
   #hostGone(): void {
-    const connection = this.#connection;
-    if (connection === undefined || this.#over) return;
     this.#over = true;
-    connection.abort(new VhostError('ECONNRESET', 'the socket of the host has gone'));
+    this.#connection?.abort(new VhostError('ECONNRESET', 'the socket of the host has gone'));
   }
 }
