@@ -114,6 +114,25 @@ export class Guest {
     }
   }
 
+  /** Stops the guest's processors and its devices' queues, as for a snapshot. */
+  pause(): Promise<void> {
+    return this.#tell('stop');
+  }
+
+  /** Lets a paused guest go on. */
+  resume(): Promise<void> {
+    return this.#tell('cont');
+  }
+
+  async #tell(command: string): Promise<void> {
+    const monitor = await Monitor.connect(this.#monitorPath);
+    try {
+      await monitor.run(command);
+    } finally {
+      monitor.close();
+    }
+  }
+
   /** Ends QEMU as a crash would: nothing is said to the back-end. */
   async kill(): Promise<ExitStatus> {
     const exit = await this.#qemu.stop('SIGKILL');
