@@ -113,8 +113,9 @@ t.test('D9 T73 a guest that does not read holds up only who writes to it', async
   t.ok(taken <= 10, `${taken} of 40 buffers have left the guest`);
   const host = new Recorder();
   both.client.host.listen(5, acceptWith(host));
-  const other = both.client.guest.connect({ cid: HOST_CID, port: 5 }, new Recorder());
-  await until('the host answers', () => host.connection !== undefined);
+  const mine = new Recorder();
+  const other = both.client.guest.connect({ cid: HOST_CID, port: 5 }, mine);
+  await until('the host answers', () => mine.heard.includes('connected'));
   other.send(Buffer.from('still here'));
   await until('the other connection goes on', () => host.text === 'still here');
   there.holding = false;

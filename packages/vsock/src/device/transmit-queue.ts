@@ -14,6 +14,13 @@ import type { VsockQueue, VsockQueueContext } from './vsock-queue.js';
 export const REPLY_LIMIT = 1024;
 const PACKETS_PER_TAKE = 64;
 
+/** Who hears where the queue begins and stops, as SET_VRING_BASE counts. */
+export interface DriverWatch {
+  /** Before the first packet. */
+  begins(base: number): void;
+  stops(base: number): void;
+}
+
 /**
  * Guest to host: takes packets from the ring, checks what a device has to check (seeds D5, D9) and
  * hands them to the endpoint.
@@ -39,6 +46,8 @@ export class TransmitQueue implements VsockQueue {
   #running = false;
   #faulted = false;
   #paused = false;
+  /** It has found its ring since it was started. */
+  #begun = false;
   /** Packets of the batch that the endpoint has seen, of those taken. */
   #delivered = 0;
   #taken = 0;
@@ -47,6 +56,7 @@ export class TransmitQueue implements VsockQueue {
     private readonly context: VsockQueueContext,
     private readonly endpoint: PacketEndpoint,
     private readonly filter: PacketFilter,
+    private readonly driver: DriverWatch,
   ) {
     this.#idle = new IdlePoll(context.vring);
   }
@@ -58,6 +68,7 @@ export class TransmitQueue implements VsockQueue {
   start(): void {
     this.#running = true;
     this.#faulted = false;
+    this.#begun = false;
     this.context.work.queue(this);
   }
 
@@ -65,6 +76,7 @@ export class TransmitQueue implements VsockQueue {
     // From within a packet's delivery this puts the rest of the batch back.
     const { queue } = this.context.vring;
     if (queue !== undefined) this.#finish(queue);
+    if (this.#running && this.#begun) this.driver.stops(this.context.vring.base);
     this.#running = false;
     this.context.work.cancel(this);
   }
@@ -83,6 +95,10 @@ export class TransmitQueue implements VsockQueue {
     if (!this.#running || this.#faulted) return;
     const queue = this.context.vring.reach();
     if (queue === undefined) return;
+    if (!this.#begun) {
+      this.#begun = true;
+      this.driver.begins(queue.base);
+    }
     queue.disableNotifications();
     this.#budget.begin(queue.walked);
     while (this.#running) {

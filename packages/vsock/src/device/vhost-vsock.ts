@@ -1,12 +1,13 @@
 import {
   COMMON_FEATURES,
-  FEATURE,
   memoryFeatures,
   type QueueMode,
   RequestInterface,
   VhostDevice,
   type VhostDeviceOptions,
   VhostError,
+  VIRTQUEUES,
+  type VirtqueueFactory,
   type Vring,
 } from '@rxvhost/core';
 import { interval, map, type Observable, type Subscription, startWith } from 'rxjs';
@@ -14,6 +15,7 @@ import type { PacketEndpoint } from '../carrier/packet-endpoint.js';
 import { VSOCK_QUEUES, VsockFeature, VsockQueue } from '../protocol/features.js';
 import { HOST_CID } from '../protocol/limits.js';
 import type { VsockStatistics } from './device-statistics.js';
+import { DriverHistory } from './driver-history.js';
 import { EventQueue } from './event-queue.js';
 import { ReceiveQueue } from './receive-queue.js';
 import { TransmitQueue } from './transmit-queue.js';
@@ -22,8 +24,6 @@ import type { VsockQueue as QueueHandler, VsockQueueContext } from './vsock-queu
 import { VSOCK_REQUESTS } from './vsock-requests.js';
 
 const STATISTICS_PERIOD = 1000;
-/** What of a base is a position in the ring, packed or split, and not a wrap counter. */
-const BASE_POSITIONS = 0x7fff_7fff;
 
 /** How a vsock device is made. */
 export interface VhostVsockOptions extends VhostDeviceOptions {
@@ -60,6 +60,8 @@ export class VhostVsock extends VhostDevice {
 
   protected override readonly requests: RequestInterface<VhostVsock>;
   readonly #endpoint: PacketEndpoint;
+  readonly #virtqueues: VirtqueueFactory;
+  readonly #history = new DriverHistory();
   readonly #receive: ReceiveQueue;
   readonly #transmit: TransmitQueue;
   readonly #event: EventQueue;
@@ -78,6 +80,7 @@ export class VhostVsock extends VhostDevice {
       (options.seqpacket === false ? 0n : VsockFeature.SEQPACKET);
     this.requests = new RequestInterface<VhostVsock>(this, VSOCK_REQUESTS, options.eventPort);
     this.#endpoint = options.endpoint;
+    this.#virtqueues = options.virtqueues ?? VIRTQUEUES;
     const [receive, transmit, event] = this.vrings.map((vring) => ({
       vring,
       work: this.work,
@@ -90,7 +93,10 @@ export class VhostVsock extends VhostDevice {
       },
       reaches: (cid: number) => cid === HOST_CID || options.reaches?.(cid) === true,
     };
-    this.#transmit = new TransmitQueue(transmit, this.#endpoint, filter);
+    this.#transmit = new TransmitQueue(transmit, this.#endpoint, filter, {
+      begins: (base) => this.#driverBegins(base),
+      stops: (base) => this.#history.stops(base),
+    });
     this.#receive = new ReceiveQueue(receive, this.#endpoint, () => this.#transmit.repliesSent());
     this.#event = new EventQueue(event);
     this.#handlers = [this.#receive, this.#transmit, this.#event];
@@ -139,17 +145,6 @@ export class VhostVsock extends VhostDevice {
   override setFeatures(features: bigint): void {
     super.setFeatures(features);
     this.#endpoint.setFeatures(features);
-  }
-
-  /** A base that is not where the queue stopped: see the class about connections (T76). */
-  override setVringBase(index: number, base: number | undefined): void {
-    const before = this.vringBase(index);
-    super.setVringBase(index, base);
-    if (index !== VsockQueue.TRANSMIT || (base ?? 0) === before) return;
-    const begins = base === undefined || (base & this.#basePositions) === 0;
-    this.#endConnections(begins ? 'the guest’s driver has begun anew' : 'the guest was restored');
-    if (begins) this.#event.forget();
-    else this.#event.announceReset();
   }
 
   /** The counters as they are now. */
@@ -210,6 +205,7 @@ export class VhostVsock extends VhostDevice {
   protected override forgetBackends(): void {
     this.#endConnections('the guest has gone');
     this.#event.forget();
+    this.#history.forget();
     this.#endpoint.setFeatures(0n);
   }
 
@@ -217,13 +213,26 @@ export class VhostVsock extends VhostDevice {
     this.#sendable.unsubscribe();
   }
 
-  #endConnections(why: string): void {
-    this.#endpoint.reset(new VhostError('ECONNRESET', why));
+  #driverBegins(base: number): void {
+    const initial = this.#virtqueues.initialBase(
+      (this.vrings[VsockQueue.TRANSMIT] as Vring).features,
+    );
+    switch (this.#history.begins(base, initial)) {
+      case 'goes on':
+        return;
+      case 'new':
+        this.#endConnections('the guest’s driver has begun anew');
+        this.#event.forget();
+        return;
+      case 'restored':
+        this.#endConnections('the guest was restored');
+        this.#event.announceReset();
+        return;
+    }
   }
 
-  get #basePositions(): number {
-    const isPacked = (this.features & FEATURE.RING_PACKED) !== 0n;
-    return isPacked ? BASE_POSITIONS : 0xffff;
+  #endConnections(why: string): void {
+    this.#endpoint.reset(new VhostError('ECONNRESET', why));
   }
 
   #handler(index: number): QueueHandler {
