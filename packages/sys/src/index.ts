@@ -1,4 +1,5 @@
 export * from './adopt-duplicate.js';
+export * from './byte-stream.js';
 export * from './event-fd.js';
 export * from './fd-poll.js';
 export * from './files.js';

@@ -3,6 +3,7 @@ import { VhostError } from '@rxvhost/core';
 import t from 'tap';
 import {
   CONFIG,
+  DEVICE_STATE,
   HEADER,
   INFLIGHT,
   IOTLB,
@@ -108,6 +109,8 @@ t.test('T14 requests have the numbers of the specification', async (t) => {
     REM_MEM_REG: 38,
     SET_STATUS: 39,
     GET_STATUS: 40,
+    SET_DEVICE_STATE_FD: 42,
+    CHECK_DEVICE_STATE: 43,
     GET_SHARED_OBJECT: 41,
     GET_SHMEM_CONFIG: 44,
   });
@@ -117,9 +120,18 @@ t.test('T14 requests have the numbers of the specification', async (t) => {
 });
 
 t.test('T15 structures have the sizes and offsets of the C ones', async (t) => {
-  const structures = [HEADER, VRING_STATE, VRING_ADDRESS, MEMORY_REGION, LOG, IOTLB, INFLIGHT];
+  const structures = [
+    HEADER,
+    VRING_STATE,
+    VRING_ADDRESS,
+    MEMORY_REGION,
+    LOG,
+    IOTLB,
+    INFLIGHT,
+    DEVICE_STATE,
+  ];
   const sizes = structures.map(({ size }) => size);
-  t.strictSame(sizes, [12, 8, 40, 32, 16, 32, 24]);
+  t.strictSame(sizes, [12, 8, 40, 32, 16, 32, 24, 8]);
   t.strictSame(INFLIGHT.offsets, { mmapSize: 0, mmapOffset: 8, queueCount: 16, queueSize: 18 });
   t.strictSame(HEADER.offsets, { request: 0, flags: 4, size: 8 });
   t.strictSame(VRING_STATE.offsets, { index: 0, num: 4 });

@@ -44,6 +44,7 @@ t.test('T01 protocol features are read and set before SET_FEATURES', async (t) =
       'INBAND_NOTIFICATIONS',
       'CONFIGURE_MEM_SLOTS',
       'STATUS',
+      'DEVICE_STATE',
       'GPA_ADDRESSES',
     ),
   );
@@ -160,6 +161,8 @@ t.test('each request that needs a protocol feature is refused without it', async
     'REM_MEM_REG',
     'SET_STATUS',
     'GET_STATUS',
+    'SET_DEVICE_STATE_FD',
+    'CHECK_DEVICE_STATE',
     'GET_SHARED_OBJECT',
     'GET_SHMEM_CONFIG',
   ]);

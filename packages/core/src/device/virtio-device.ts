@@ -155,6 +155,20 @@ export interface VirtioDevice {
   setMtu?(mtu: number): void;
 
   /**
+   * What a device of the same kind elsewhere needs to go on with this one's driver, besides memory,
+   * features and rings, which a front-end tells by itself (DEVICE_STATE). Self-checking, of some
+   * version, at most `MAX_STATE_BYTES`. Changes nothing: should the migration fail, this device goes
+   * on. `EBUSY` while a queue runs. Absent, as is {@link loadState}, on devices without such state.
+   */
+  saveState?(): Uint8Array;
+  /**
+   * Goes on from a saved state, which may come from anywhere; the front-end then negotiates and
+   * sets up rings as ever. `EINVAL` for what is no state, or not one that this device can go on from;
+   * `EBUSY` while a queue runs. What throws has changed nothing.
+   */
+  loadState?(state: Uint8Array): void;
+
+  /**
    * SEND_RARP: makes the network learn where the guest with this MAC address (6 bytes) is now, after
    * a migration (T61). Absent on devices without such an address.
    * @param memory - at least 128 bytes for the frame, which the backends can reach; owned from here on

@@ -22,6 +22,7 @@ const MAX_MTU = 65535;
 export class NetConfigSpace implements ConfigSpace {
   readonly size: number;
   readonly #bytes: Uint8Array<ArrayBuffer>;
+  readonly #initial: Uint8Array;
   readonly #changes = new Subject<void>();
 
   /** Emits when the device has changed something that its driver should look at (T62). */
@@ -49,6 +50,7 @@ export class NetConfigSpace implements ConfigSpace {
       view.setUint16(18, MAX_INDIRECTION_ENTRIES, true);
       view.setUint32(20, SUPPORTED_HASH_TYPES, true);
     }
+    this.#initial = this.#bytes.slice();
   }
 
   /** The MAC address, 6 bytes. */
@@ -67,6 +69,26 @@ export class NetConfigSpace implements ConfigSpace {
   setAnnounce(wanted: boolean): void {
     this.#setStatus(ANNOUNCE, wanted);
     if (wanted) this.#changes.next();
+  }
+
+  /** Whether the driver is asked so. */
+  get announces(): boolean {
+    return ((this.#bytes[STATUS_AT] as number) & ANNOUNCE) !== 0;
+  }
+
+  /** What another NIC has shown the driver, which goes on with this one. `EINVAL` as for a new NIC. */
+  restore({ mac, mtu }: { readonly mac: Uint8Array; readonly mtu: number }): void {
+    checkMac(mac);
+    if (mtu !== 0) this.checkFrontEndMtu(mtu);
+    this.#bytes.set(mac, 0);
+    if (mtu !== 0) new DataView(this.#bytes.buffer).setUint16(10, mtu, true);
+  }
+
+  /** What the next driver is to see: what the NIC was made with, and the link as it is. */
+  reset(): void {
+    const status = this.#bytes.slice(STATUS_AT, STATUS_AT + 1);
+    this.#bytes.set(this.#initial);
+    this.#bytes.set(status, STATUS_AT);
   }
 
   /** Whether there is a link; told to the driver if that has changed. */

@@ -2,7 +2,6 @@ import { interval, map, type Observable, startWith } from 'rxjs';
 import { NullSocket } from '../backend/null-socket.js';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { RequestInterface } from '../device/request/request-interface.js';
-import { VhostDevice } from '../device/vhost-device.js';
 import type { QueueMode } from '../device/virtio-device.js';
 import type { Vring } from '../device/vring.js';
 import { orGiveBack } from '../errors/or-give-back.js';
@@ -10,6 +9,7 @@ import { VhostError } from '../errors/vhost-error.js';
 import { EventLoopTurns } from '../events/turn-scheduler.js';
 import type { MemoryMapping } from '../memory/mapping.js';
 import { reverseArpFrame, sendOwnFrame } from './announcement.js';
+import { ConfiguredNic } from './configured-nic.js';
 import { NicControl } from './control/nic-control.js';
 import { NetBackends, tellBackend } from './net-backends.js';
 import { NetConfigSpace } from './net-config.js';
@@ -29,7 +29,7 @@ const DISCARD = new NullSocket();
  * A network card for a virtual machine (seeds A and C): queue 0 gives frames to the guest, queue 1
  * takes them (C1), and so on for further pairs.
  */
-export class VhostNet extends VhostDevice {
+export class VhostNet extends ConfiguredNic {
   readonly type = 'net';
   readonly advertisedQueues: number;
   readonly offeredFeatures: bigint;
@@ -44,7 +44,7 @@ export class VhostNet extends VhostDevice {
   protected override readonly requests: RequestInterface<VhostNet>;
   readonly #backends: NetBackends;
   readonly #queues: NetQueues;
-  readonly #control: NicControl;
+  protected override readonly control: NicControl;
   #endAnnouncement: (() => void) | undefined;
   /** Queues that have stopped, but still wait for their backend. */
   readonly #settling = new Map<number, Promise<void>>();
@@ -70,10 +70,10 @@ export class VhostNet extends VhostDevice {
       drainMilliseconds: options.drainTimeout ?? 3000,
       fail: (error: VhostError) => this.fail(vring.index, error),
     }));
-    this.#control = new NicControl(pairs, this.config, options.turns ?? new EventLoopTurns(), () =>
+    this.control = new NicControl(pairs, this.config, options.turns ?? new EventLoopTurns(), () =>
       this.#attachAnew('receive'),
     );
-    this.#queues = new NetQueues(this.#control, contexts);
+    this.#queues = new NetQueues(this.control, contexts);
     for (const backend of backends) backend.setSteering?.(false);
   }
 
@@ -113,24 +113,6 @@ export class VhostNet extends VhostDevice {
     old?.close();
   }
 
-  /** Emits when the driver should look at the configuration space again: link, announcement (T62). */
-  get configChanges$(): Observable<void> {
-    return this.config.changes$;
-  }
-
-  /**
-   * Shows the driver that the network is there, or not: a status that it reads (STATUS). Frames pass
-   * either way. The link is up in a new NIC.
-   */
-  setLink(up: boolean): void {
-    this.config.setLink(up);
-  }
-
-  /** NET_SET_MTU: `EINVAL` for an MTU out of range or over the one that this NIC was made with. */
-  setMtu(mtu: number): void {
-    this.config.checkFrontEndMtu(mtu);
-  }
-
   /**
    * SEND_RARP, T61: asks a driver that knows how (GUEST_ANNOUNCE) to tell the network where it is;
    * for another one sends one frame out of the first pair's backend, which waits where that is full.
@@ -141,7 +123,7 @@ export class VhostNet extends VhostDevice {
       () => memory.release(),
       () => {
         this.checkOwner();
-        if (this.#control.announce()) memory.release();
+        if (this.control.announce()) memory.release();
         else this.#endAnnouncement = this.#sendReverseArp(mac, memory);
       },
     );
@@ -167,7 +149,7 @@ export class VhostNet extends VhostDevice {
   }
 
   protected override featuresChanged(): void {
-    this.#control.reset(this.features);
+    this.control.reset(this.features);
     for (const queue of this.#queues.misplaced) this.#stop(this.#vringOf(queue), queue);
     this.#attachAnew();
   }
@@ -180,7 +162,7 @@ export class VhostNet extends VhostDevice {
         continue;
       }
       this.#attach(this.#vringOf(queue), queue, attachment.backend, attachment.discarding);
-      if (counters.direction === 'control') this.#control.start();
+      if (counters.direction === 'control') this.control.start();
     }
   }
 
@@ -214,13 +196,14 @@ export class VhostNet extends VhostDevice {
   /** From here on the receive queues do what is said on the control queue. */
   #runControl(vring: Vring, queue: NetQueue): void {
     this.#run(vring, queue, DISCARD, false);
-    this.#control.start();
+    this.control.start();
   }
 
   protected override forgetBackends(): void {
     this.#endAnnouncement?.();
     this.#backends.forget();
-    this.#control.reset(0n);
+    this.control.reset(0n);
+    this.config.reset();
   }
 
   protected override closeBackends(): void {
@@ -236,7 +219,7 @@ export class VhostNet extends VhostDevice {
     vring.checkAccess();
     if (!ownHeader) backend.setHeaderLength?.(headerLength);
     const pair = vring.index >> 1;
-    const unused = queue.counters.direction === 'receive' && !this.#control.uses(pair);
+    const unused = queue.counters.direction === 'receive' && !this.control.uses(pair);
     const before = queue.attachment;
     vring.attach();
     queue.start(
@@ -247,12 +230,12 @@ export class VhostNet extends VhostDevice {
         mergeable,
         ownHeader,
         unused,
-        features: this.#control.usedFeatures,
+        features: this.control.usedFeatures,
         mtu: this.config.mtu,
-        filter: this.#control.filter,
+        filter: this.control.filter,
         counters: queue.counters,
         steer: (inner, innerHeader) =>
-          this.#control.steer(pair, inner, innerHeader, queue.counters.drops),
+          this.control.steer(pair, inner, innerHeader, queue.counters.drops),
       }),
     );
     this.#leaveBackend(before, backend);
@@ -287,7 +270,7 @@ export class VhostNet extends VhostDevice {
 
   #tellBackend(socket: PacketSocket): void {
     const users = this.#queues.pairs.filter(({ attachment }) => attachment?.backend === socket);
-    tellBackend(socket, users, this.#control.usedFeatures);
+    tellBackend(socket, users, this.control.usedFeatures);
   }
 
   #showState(): void {

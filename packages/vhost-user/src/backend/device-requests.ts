@@ -8,6 +8,7 @@ import {
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendRequests } from '../protocol/backend-requests.js';
+import type { DeviceStateChannel, DeviceStateParameters } from '../protocol/device-state.js';
 import {
   hasFeature,
   VHOST_NET_F_VIRTIO_NET_HDR,
@@ -23,6 +24,7 @@ import type {
   VringAddress,
 } from '../protocol/payloads.js';
 import { type ChannelReports, DeviceReports, UNREPORTED } from './device-reports.js';
+import { DeviceStateTransfer } from './device-state.js';
 import { InflightRegions } from './inflight-regions.js';
 import { MAX_MEMORY_SLOTS, MemoryRegions } from './memory-regions.js';
 import { MigrationLog } from './migration-log.js';
@@ -47,6 +49,7 @@ export class DeviceRequests implements BackendRequests {
   readonly #log: MigrationLog;
   readonly #reports: DeviceReports;
   readonly #inflight: InflightRegions;
+  readonly #state: DeviceStateTransfer;
   #status = 0;
   #ownerAnnounced = false;
 
@@ -62,6 +65,7 @@ export class DeviceRequests implements BackendRequests {
     this.#memory = new MemoryRegions(device);
     this.#log = new MigrationLog(device);
     this.#inflight = new InflightRegions(device);
+    this.#state = new DeviceStateTransfer(device);
     this.#vrings = new Vrings(device, () => this.#memory.count > 0);
   }
 
@@ -242,6 +246,16 @@ export class DeviceRequests implements BackendRequests {
     }
   }
 
+  transferState(parameters: DeviceStateParameters, fds: ReceivedFds): DeviceStateChannel {
+    this.#vrings.mustAllBeStopped('the state of its device');
+    this.#state.begin(parameters, fds);
+    return { fd: undefined };
+  }
+
+  checkState(): Promise<void> {
+    return this.#state.check();
+  }
+
   status(): number {
     return this.#status;
   }
@@ -259,6 +273,7 @@ export class DeviceRequests implements BackendRequests {
 
   end(): void {
     this.#reports.close();
+    this.#state.cancel();
   }
 
   /** The connection has ended, and the device has been reset: what was lent to it goes. */

@@ -23,6 +23,7 @@ export function offeredProtocolFeatures(device: VirtioDevice): bigint {
   if (device.setMtu) offered |= protocolFeatures('MTU');
   if (device.announce) offered |= protocolFeatures('RARP');
   if (device.setInflight) offered |= protocolFeatures('INFLIGHT_SHMFD');
+  if (device.saveState && device.loadState) offered |= protocolFeatures('DEVICE_STATE');
   return offered;
 }
 

@@ -2,6 +2,7 @@ import { IOTLB_TYPE, type IotlbRange } from '@rxvhost/core';
 import { closeFd, connectUnix, socketPair } from '@rxvhost/sys';
 import { protocolFeatures, VHOST_USER_F_PROTOCOL_FEATURES } from '../protocol/features.js';
 import { BackendChannelPeer, type BackendRequestHandlers } from './backend-channel-peer.js';
+import { loadState, saveState } from './device-state.js';
 import {
   type Agreement,
   describeRegion,
@@ -24,6 +25,7 @@ const KNOWN_PROTOCOL_FEATURES = protocolFeatures(
   'RESET_DEVICE',
   'CONFIGURE_MEM_SLOTS',
   'STATUS',
+  'DEVICE_STATE',
 );
 
 /** The front-end's half of a vhost-user connection: what a VMM does. */
@@ -126,6 +128,19 @@ export class VhostUserFrontend extends RequestConnection {
       closeFd(theirs);
     }
     return peer;
+  }
+
+  /**
+   * The state of the back-end's device (DEVICE_STATE), with every queue stopped: what another
+   * back-end's device needs to go on with this guest. Rejects with the back-end's errno.
+   */
+  saveState(): Promise<Uint8Array> {
+    return saveState(this);
+  }
+
+  /** Has the back-end's device go on from a state that {@link saveState} gave. Rejects likewise. */
+  loadState(state: Uint8Array): Promise<void> {
+    return loadState(this, state);
   }
 
   /** Tells the back-end where I/O virtual addresses lead. */

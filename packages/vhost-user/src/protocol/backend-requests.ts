@@ -1,5 +1,6 @@
 import type { IotlbMessage } from '@rxvhost/core';
 import type { ReceivedFds } from '../channel/received-fds.js';
+import type { DeviceStateChannel, DeviceStateParameters } from './device-state.js';
 import type {
   ConfigPayload,
   InflightDescription,
@@ -63,6 +64,10 @@ export interface BackendRequests {
   setMtu(mtu: number): void;
   /** Makes the network learn where the guest with this MAC address is now. */
   announce(mac: Uint8Array): void;
+  /** Begins to save or load the device's state; says through which pipe. */
+  transferState(parameters: DeviceStateParameters, fds: ReceivedFds): DeviceStateChannel;
+  /** Resolves when the state has been transferred as a whole. */
+  checkState(): Promise<void>;
   status(): number;
   setStatus(status: number): void;
   /** The connection has ended. */

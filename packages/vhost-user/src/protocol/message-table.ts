@@ -1,6 +1,6 @@
 import { VhostError } from '@rxvhost/core';
-import type { ReceivedFds } from '../channel/received-fds.js';
-import { command, type FdCount, type Message, query, unserved } from './message.js';
+import { DEVICE_STATE, DEVICE_STATE_CHANNEL, deviceStateRefusal } from './device-state.js';
+import { command, type Message, oneUnlessAbsent, present, query, unserved } from './message.js';
 import {
   ACCEPTED,
   CONFIG,
@@ -18,7 +18,6 @@ import {
   VRING_ADDRESS,
   VRING_FD,
   VRING_STATE,
-  type VringFd,
 } from './payloads.js';
 
 /**
@@ -253,6 +252,27 @@ export const MESSAGES = {
     gate: 'STATUS',
     handle: (backend) => backend.status(),
   }),
+  SET_DEVICE_STATE_FD: query({
+    id: 42,
+    payload: DEVICE_STATE,
+    reply: DEVICE_STATE_CHANNEL,
+    fds: 1,
+    gate: 'DEVICE_STATE',
+    refusal: deviceStateRefusal,
+    replyFds: {
+      of: ({ fd }) => (fd === undefined ? [] : [fd]),
+      complete: ({ fd }, fds) => ({ fd: fd === undefined ? undefined : fds.take(0) }),
+    },
+    handle: (backend, parameters, fds) => backend.transferState(parameters, fds),
+  }),
+  CHECK_DEVICE_STATE: query({
+    id: 43,
+    payload: NOTHING,
+    reply: ACCEPTED,
+    gate: 'DEVICE_STATE',
+    acknowledgement: true,
+    handle: (backend) => backend.checkState(),
+  }),
   GET_SHARED_OBJECT: unserved({ id: 41, gate: 'SHARED_OBJECT', replies: true }),
   GET_SHMEM_CONFIG: unserved({ id: 44, gate: 'SHMEM', replies: true }),
 };
@@ -276,12 +296,4 @@ export function requestById(
 ): { readonly name: RequestName; readonly row: Message<unknown, unknown> } | undefined {
   const name = NAME_BY_ID.get(id);
   return name && { name, row: MESSAGES[name] as Message<unknown, unknown> };
-}
-
-function oneUnlessAbsent(): FdCount<VringFd> {
-  return { of: ({ hasFd }) => (hasFd ? 1 : 0) };
-}
-
-function present({ hasFd }: VringFd, fds: ReceivedFds): ReceivedFds | undefined {
-  return hasFd ? fds : undefined;
 }

@@ -3,6 +3,7 @@ import type { ReceivedFds } from '../channel/received-fds.js';
 import type { BackendRequests } from './backend-requests.js';
 import type { ProtocolFeature } from './features.js';
 import type { Codec } from './layout.js';
+import type { VringFd } from './payloads.js';
 
 /** One row of the message table: everything that there is to know about a request. */
 export interface Message<Payload, Reply> {
@@ -88,4 +89,14 @@ export function unserved({
 export function expectedFds<Payload>(row: Message<Payload, unknown>, payload: Payload): number {
   const { fds = 0 } = row;
   return typeof fds === 'number' ? fds : fds.of(payload);
+}
+
+/** The eventfd of a ring, or none where its word says so. */
+export function oneUnlessAbsent(): FdCount<VringFd> {
+  return { of: ({ hasFd }) => (hasFd ? 1 : 0) };
+}
+
+/** What came, where something was to come. */
+export function present({ hasFd }: VringFd, fds: ReceivedFds): ReceivedFds | undefined {
+  return hasFd ? fds : undefined;
 }

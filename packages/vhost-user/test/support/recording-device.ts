@@ -37,6 +37,7 @@ export class RecordingDevice implements VirtioDevice {
   readonly offeredFeatures = (1n << 32n) | (1n << 29n) | (1n << 28n) | (1n << 27n);
   features = 0n;
   mtu = 0;
+  state: Uint8Array = new Uint8Array(0);
   owned = false;
   regions: readonly MemoryRegion[] = [];
   log: DirtyLog | undefined;
@@ -153,6 +154,15 @@ export class RecordingDevice implements VirtioDevice {
     const queue = this.queue(index);
     queue.error?.close();
     queue.error = port;
+  }
+
+  saveState(): Uint8Array {
+    return this.state;
+  }
+
+  loadState(state: Uint8Array): void {
+    if (state[0] === 0xff) throw new VhostError('EINVAL', 'a broken state');
+    this.state = state;
   }
 
   setInflight(index: number, region: Uint8Array | undefined): void {

@@ -1,4 +1,5 @@
 import type { PacketSocket } from '../../backend/packet-socket.js';
+import { FEATURE } from '../../device/features.js';
 import type { TurnScheduler } from '../../events/turn-scheduler.js';
 import type { NetConfigSpace } from '../net-config.js';
 import { NET_FEATURE } from '../net-features.js';
@@ -7,9 +8,16 @@ import type { DropCounters } from '../net-statistics.js';
 import { effectiveOffloads, GUEST_OFFLOADS } from '../offload/offload-features.js';
 import type { SocketLayer } from '../offload/socket-layer.js';
 import { ReceiveSteering } from '../steering/receive-steering.js';
+import type { ControlState } from './control-state.js';
 import type { ControlledNic } from './controlled-nic.js';
 import { ReceiveFilter } from './receive-filter.js';
 import type { HashConfig, RssConfig } from './rss-commands.js';
+
+/** A state that waits for the control queue. */
+interface LoadedState {
+  readonly state: ControlState;
+  readonly features: bigint;
+}
 
 /**
  * What a driver has said on the control queue, and what that means for the receive queues. It counts
@@ -26,6 +34,9 @@ export class NicControl implements ControlledNic {
   #steering: ReceiveSteering | undefined;
   #steered = false;
   #filtered = false;
+  #rss: RssConfig | undefined;
+  #hash: HashConfig | undefined;
+  #loaded: LoadedState | undefined;
 
   /**
    * @param pairs - queue pairs of the NIC
@@ -56,6 +67,11 @@ export class NicControl implements ControlledNic {
     this.#guestOffloads = GUEST_OFFLOADS;
     this.#steered = false;
     this.#filtered = false;
+    this.#rss = undefined;
+    this.#hash = undefined;
+    if (this.#loaded !== undefined && !isSame(this.#loaded.features, features)) {
+      this.#loaded = undefined;
+    }
     this.filter = new ReceiveFilter();
     const hashed = (features & NET_FEATURE.HASH_REPORT) !== 0n;
     this.#steering = hashed ? this.#newSteering() : undefined;
@@ -66,10 +82,52 @@ export class NicControl implements ControlledNic {
   start(): void {
     if (this.#runs) return;
     this.#runs = true;
-    if ((this.#features & NET_FEATURE.MAC) !== 0n) this.filter.setOwnAddress(this.config.mac);
-    if ((this.#features & NET_FEATURE.CTRL_VLAN) !== 0n) this.filter.filterVlans();
+    if (this.#loaded !== undefined) this.#restore(this.#loaded.state);
+    else this.#begin();
+    this.#loaded = undefined;
     this.#filtered = this.filter.active;
     this.changed();
+  }
+
+  #begin(): void {
+    if ((this.#features & NET_FEATURE.MAC) !== 0n) this.filter.setOwnAddress(this.config.mac);
+    if ((this.#features & NET_FEATURE.CTRL_VLAN) !== 0n) this.filter.filterVlans();
+  }
+
+  /** What was said so far. */
+  save(): ControlState {
+    return {
+      runs: this.#runs,
+      activePairs: this.#activePairs,
+      guestOffloads: this.#guestOffloads,
+      announce: this.config.announces,
+      filter: this.filter.save(),
+      rss: this.#steered ? this.#rss : undefined,
+      hash: this.#hash,
+    };
+  }
+
+  /**
+   * The driver goes on here, with these features, from where another NIC was with it. In effect
+   * when the control queue starts, unless by then other features have been negotiated: a VMM tells
+   * the features of a guest that it restores after its state.
+   */
+  load(state: ControlState, features: bigint): void {
+    this.#loaded = state.runs ? { state, features } : undefined;
+  }
+
+  #restore({ activePairs, guestOffloads, announce, filter, rss, hash }: ControlState): void {
+    this.filter.restore(filter);
+    this.#activePairs = activePairs;
+    this.#guestOffloads = guestOffloads;
+    if (announce) this.config.setAnnounce(true);
+    if (hash !== undefined) this.setHash(hash);
+    if (rss !== undefined) {
+      this.#steering ??= this.#newSteering();
+      this.#steering.steer(rss);
+      this.#rss = rss;
+      this.#steered = true;
+    }
   }
 
   /** Whether the driver takes frames from pair `pair`'s receive queue. */
@@ -112,6 +170,7 @@ export class NicControl implements ControlledNic {
     const same = pairs === this.#activePairs && !this.#steered;
     this.#activePairs = pairs;
     this.#steered = false;
+    this.#rss = undefined;
     this.#steering?.steer(undefined);
     if (!same) this.changed();
   }
@@ -120,11 +179,13 @@ export class NicControl implements ControlledNic {
     const same = this.#steered;
     this.#steering ??= this.#newSteering();
     this.#steering.steer(config);
+    this.#rss = config;
     this.#steered = true;
     if (!same) this.changed();
   }
 
   setHash(config: HashConfig): void {
+    this.#hash = config;
     this.#steering?.report(config);
   }
 
@@ -144,4 +205,9 @@ export class NicControl implements ControlledNic {
   #newSteering(): ReceiveSteering {
     return new ReceiveSteering(this.pairs, netHeaderLength(this.#features), this.turns);
   }
+}
+
+/** Logging is switched while a guest runs, and says nothing of its driver. */
+function isSame(one: bigint, other: bigint): boolean {
+  return ((one ^ other) & ~FEATURE.LOG_ALL) === 0n;
 }

@@ -20,6 +20,36 @@ export interface ReceiveSwitches {
   noBroadcast: boolean;
 }
 
+/** All of them, in an order that a saved state relies on. */
+export const SWITCHES = [
+  'promiscuous',
+  'allMulticast',
+  'allUnicast',
+  'noMulticast',
+  'noUnicast',
+  'noBroadcast',
+] as const satisfies readonly (keyof ReceiveSwitches)[];
+
+/** One list of addresses: 6 bytes each, one after the other. */
+export interface AddressList {
+  readonly addresses: Uint8Array;
+  /** The driver gave more than are kept: all of the kind are let in. */
+  readonly tooMany: boolean;
+}
+
+/** A filter, to be saved. */
+export interface FilterState {
+  readonly switches: Readonly<ReceiveSwitches>;
+  readonly own: Uint8Array | undefined;
+  readonly unicast: AddressList;
+  readonly multicast: AddressList;
+  /** One bit for each VLAN, the lowest of each byte first; undefined lets all in. */
+  readonly vlans: Uint8Array | undefined;
+}
+
+/** Bytes of a bit for each VLAN. */
+export const VLAN_BYTES = VLAN_LIMIT / 8;
+
 /** An address as one number below 2^48. */
 function addressAt(view: DataView, at: number): number {
   return view.getUint16(at) * 0x1_0000_0000 + view.getUint32(at + 2);
@@ -45,6 +75,26 @@ export class ReceiveFilter {
   #tooMany = { unicast: false, multicast: false };
   /** One bit for each VLAN; undefined lets all in. */
   #vlans: Uint8Array | undefined;
+
+  /** What can be made into a filter like this one again, by {@link restore}. */
+  save(): FilterState {
+    return {
+      switches: { ...this.switches },
+      own: this.#own === undefined ? undefined : addressBytes([this.#own]),
+      unicast: { addresses: addressBytes(this.#unicast), tooMany: this.#tooMany.unicast },
+      multicast: { addresses: addressBytes(this.#multicast), tooMany: this.#tooMany.multicast },
+      vlans: this.#vlans && packBits(this.#vlans),
+    };
+  }
+
+  /** Lets in from now on what the saved filter did. */
+  restore({ switches, own, unicast, multicast, vlans }: FilterState): void {
+    Object.assign(this.switches, switches);
+    this.setOwnAddress(own);
+    this.setTable(unicast.addresses, multicast.addresses);
+    this.#tooMany = { unicast: unicast.tooMany, multicast: multicast.tooMany };
+    this.#vlans = vlans && unpackBits(vlans);
+  }
 
   /** False while everything is let in: nobody need look at frames then. */
   get active(): boolean {
@@ -113,4 +163,30 @@ function addresses(list: Uint8Array): Set<number> {
   const found = new Set<number>();
   for (let at = 0; at + MAC_LENGTH <= end; at += MAC_LENGTH) found.add(addressAt(view, at));
   return found;
+}
+
+function addressBytes(addresses: Iterable<number>): Uint8Array {
+  const list = [...addresses];
+  const bytes = new Uint8Array(MAC_LENGTH * list.length);
+  const view = new DataView(bytes.buffer);
+  for (const [index, address] of list.entries()) {
+    view.setUint16(MAC_LENGTH * index, Math.floor(address / 0x1_0000_0000));
+    view.setUint32(MAC_LENGTH * index + 2, address % 0x1_0000_0000);
+  }
+  return bytes;
+}
+
+function packBits(vlans: Uint8Array): Uint8Array {
+  const bits = new Uint8Array(VLAN_BYTES);
+  for (const [vlan, wanted] of vlans.entries()) {
+    bits[vlan >> 3] = (bits[vlan >> 3] as number) | (wanted << (vlan & 7));
+  }
+  return bits;
+}
+
+function unpackBits(bits: Uint8Array): Uint8Array {
+  return Uint8Array.from(
+    { length: VLAN_LIMIT },
+    (_, vlan) => ((bits[vlan >> 3] as number) >> (vlan & 7)) & 1,
+  );
 }
