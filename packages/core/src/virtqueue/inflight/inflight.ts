@@ -12,18 +12,15 @@
  * the oldest of what is available, and to go on means to take it again from the ring.
  */
 export interface Inflight {
-  /** Chains were taken. */
-  taken(heads: Uint32Array, count: number): void;
+  /** Chains were taken, from one place in the ring to another: the available halves of bases. */
+  taken(heads: Uint32Array, count: number, from: number, to: number): void;
   /** The `count` chains taken last are available again. */
   putBack(count: number): void;
-  /** Chains are about to be published as used. */
+  /** The `count` oldest chains are about to be published as used. */
   completing(heads: Uint32Array, first: number, count: number): void;
   /** They have been, and `used` is the index or position that the next publication begins at. */
   completed(heads: Uint32Array, first: number, count: number, used: number): void;
 }
-
-/** Regions of several queues lie in one file, each beginning at a multiple of this. */
-export const INFLIGHT_ALIGNMENT = 64;
 
 /** The only version there is; 0 is memory that nobody has written yet. */
 export const INFLIGHT_VERSION = 1;
