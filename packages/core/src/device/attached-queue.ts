@@ -1,5 +1,8 @@
 import { toVhostError, type VhostError } from '../errors/vhost-error.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import type { Translator } from '../memory/translator.js';
+import type { InflightRegion } from '../virtqueue/inflight/inflight-region.js';
+import { TrackedVirtqueue } from '../virtqueue/inflight/tracked-virtqueue.js';
 import type { RingFeatures, Virtqueue, VirtqueueFactory } from '../virtqueue/virtqueue.js';
 import { NO_LOG, type VirtqueueLog } from '../virtqueue/virtqueue-log.js';
 import type { VringAddresses } from './virtio-device.js';
@@ -12,6 +15,8 @@ export interface QueuePlan {
   readonly base: number | undefined;
   /** The queue that it takes the place of, if one ran on these rings until now. */
   readonly before: Virtqueue | undefined;
+  /** Where what it takes is noted, for the back-end after us. */
+  readonly inflight: InflightRegion | undefined;
 }
 
 /**
@@ -69,19 +74,9 @@ export class AttachedQueue {
    * or an `IotlbMiss`.
    */
   locate(): Virtqueue {
-    const { memory, plan, addresses } = this;
+    const { memory, addresses } = this;
     if (this.#queue === undefined) {
-      const { size, features, base, before } = plan;
-      const { translator } = memory;
-      this.#queue = this.virtqueues.create(
-        translator,
-        addresses,
-        size,
-        features,
-        base,
-        this.#log,
-        before,
-      );
+      this.#queue = this.#create(memory.translator);
     } else {
       this.#queue.relocate(memory.translator, addresses);
       this.#queue.setLog(this.#log);
@@ -89,6 +84,18 @@ export class AttachedQueue {
     this.#located = true;
     this.#stalled = false;
     return this.#queue;
+  }
+
+  #create(table: Translator): Virtqueue {
+    const { addresses } = this;
+    const { size, features, base, before, inflight } = this.plan;
+    const replaced = before instanceof TrackedVirtqueue ? before.queue : before;
+    const place = { table, addresses, size, features };
+    const start = before === undefined && inflight ? inflight.begin(place, base) : base;
+    const { virtqueues } = this;
+    const log = this.#log;
+    const queue = virtqueues.create(table, addresses, size, features, start, log, replaced);
+    return inflight?.track(queue) ?? queue;
   }
 
   /** The rings are to be looked for again: memory, addresses or translations have changed. */

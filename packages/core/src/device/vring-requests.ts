@@ -21,6 +21,10 @@ export abstract class VringRequests {
     this.vring(index).setBase(base);
   }
 
+  setInflight(index: number, region: Uint8Array | undefined): void {
+    this.vring(index).setInflight(region);
+  }
+
   vringBase(index: number): number {
     return this.vring(index).base;
   }

@@ -3,6 +3,7 @@ import { VhostError } from '../errors/vhost-error.js';
 import type { EventPort } from '../events/event-port.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
+import { InflightRegion } from '../virtqueue/inflight/inflight-region.js';
 import {
   NO_FEATURES,
   type RingFeatures,
@@ -31,6 +32,7 @@ export class Vring {
   #base: number | 'unused' | 'as used' = 'unused';
   #addresses: VringAddresses | undefined;
   #attached: AttachedQueue | undefined;
+  #inflight: InflightRegion | undefined;
   #log: DirtyLog | undefined;
   #logsBuffers = false;
   #kick: EventPort | undefined;
@@ -211,7 +213,13 @@ export class Vring {
     const addresses = this.#addressesToAttach();
     const { features } = this;
     const before = this.#attached?.latest;
-    const plan = { size: this.#size, features, base: this.#baseToGoOn, before };
+    const plan = {
+      size: this.#size,
+      features,
+      base: this.#baseToGoOn,
+      before,
+      inflight: this.#inflight,
+    };
     const failed = (error: VhostError) => this.listener.failed(this, error);
     const attached = new AttachedQueue(this.memory, this.virtqueues, plan, addresses, failed);
     attached.setLog(this.#virtqueueLog(addresses));
@@ -222,6 +230,15 @@ export class Vring {
   /** Throws as {@link attach} would; changes nothing. */
   checkAccess(): void {
     this.#checkRings(this.#addressesToAttach());
+  }
+
+  /**
+   * Notes what is taken in this memory from the next {@link attach} on, and goes on with what is noted
+   * there. `EBUSY` while attached.
+   */
+  setInflight(region: Uint8Array | undefined): void {
+    this.#mustNotBeAttached('its inflight region');
+    this.#inflight = region && new InflightRegion(region);
   }
 
   /** Ends the queue; its base stays where it had got to. */
@@ -264,6 +281,7 @@ export class Vring {
     this.#base = 'unused';
     this.features = NO_FEATURES;
     this.#busyPoll = this.defaultBusyPoll;
+    this.#inflight = undefined;
     this.#addresses = undefined;
   }
 

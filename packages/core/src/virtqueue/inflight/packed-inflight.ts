@@ -102,7 +102,10 @@ export class PackedInflight implements Inflight {
     this.#settle();
     const used = view.getUint16(USED_AT, true) | (view.getUint8(WRAP_AT) === 1 ? WRAP : 0);
     if ((used & POSITION) >= size) {
-      throw new VhostError('EINVAL', `an inflight region at position ${used & POSITION} of ${size}`);
+      throw new VhostError(
+        'EINVAL',
+        `an inflight region at position ${used & POSITION} of ${size}`,
+      );
     }
     const entries = this.#inFlight();
     this.#restore(entries, used);
@@ -210,7 +213,10 @@ export class PackedInflight implements Inflight {
     }
     const entries: number[] = [];
     for (let index = 0; index < this.#size; index += 1) {
-      if (view.getUint8(this.#at(index)) === 1 && !free.has(index)) entries.push(index);
+      if (view.getUint8(this.#at(index)) !== 1) continue;
+      // Given back already, but not struck out: only the list of free ones says so, and not for long.
+      if (free.has(index)) view.setUint8(this.#at(index), 0);
+      else entries.push(index);
     }
     return entries.sort((a, b) => this.#counterOf(a) - this.#counterOf(b));
   }

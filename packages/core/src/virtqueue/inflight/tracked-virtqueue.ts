@@ -1,14 +1,27 @@
 import type { VhostError } from '../../errors/vhost-error.js';
 import type { Translator } from '../../memory/translator.js';
 import type { PacketBatch } from '../packet-batch.js';
+import type { SplitRing } from '../split/split-ring.js';
 import type { RingAddresses, Virtqueue } from '../virtqueue.js';
 import type { VirtqueueLog } from '../virtqueue-log.js';
 import type { Inflight } from './inflight.js';
+import type { PackedDescriptors } from './packed-inflight.js';
 
-/** A queue that says where its next publication begins. */
+/** A queue that says where it is. */
 export interface TrackableVirtqueue extends Virtqueue {
+  /** The index or position that the next publication begins at. */
   readonly nextUsed: number;
+  /** The ring as it is found in memory now. */
+  readonly place: PackedDescriptors | SplitRing;
 }
+
+/** Whether a queue, made by whomever, says what its region needs to know. */
+export function isTrackable(queue: Virtqueue): queue is TrackableVirtqueue {
+  return 'nextUsed' in queue && 'place' in queue;
+}
+
+/** The available half of a base. */
+const AVAILABLE = 0xffff;
 
 /**
  * A virtqueue that keeps an inflight region up to date. A layer of its own, so that a queue without
@@ -16,7 +29,8 @@ export interface TrackableVirtqueue extends Virtqueue {
  */
 export class TrackedVirtqueue implements Virtqueue {
   constructor(
-    private readonly queue: TrackableVirtqueue,
+    /** The queue itself. */
+    readonly queue: TrackableVirtqueue,
     private readonly inflight: Inflight,
   ) {}
 
@@ -45,15 +59,18 @@ export class TrackedVirtqueue implements Virtqueue {
   }
 
   takeReadable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
-    return this.#note(batch, this.queue.takeReadable(batch, limit, headerLength, skip));
+    const from = this.queue.base;
+    return this.#note(batch, from, this.queue.takeReadable(batch, limit, headerLength, skip));
   }
 
   takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
-    return this.#note(batch, this.queue.takeWritable(batch, limit, headerLength, skip));
+    const from = this.queue.base;
+    return this.#note(batch, from, this.queue.takeWritable(batch, limit, headerLength, skip));
   }
 
   takeExchange(request: PacketBatch, answer: PacketBatch): number {
-    return this.#note(answer, this.queue.takeExchange(request, answer));
+    const from = this.queue.base;
+    return this.#note(answer, from, this.queue.takeExchange(request, answer));
   }
 
   putBack(chains: number): void {
@@ -105,8 +122,9 @@ export class TrackedVirtqueue implements Virtqueue {
     this.queue.relocate(table, addresses);
   }
 
-  #note(batch: PacketBatch, taken: number): number {
-    this.inflight.taken(batch.heads, taken);
+  #note(batch: PacketBatch, from: number, taken: number): number {
+    const to = this.queue.base;
+    if (taken > 0) this.inflight.taken(batch.heads, taken, from & AVAILABLE, to & AVAILABLE);
     return taken;
   }
 }

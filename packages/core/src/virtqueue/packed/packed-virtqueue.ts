@@ -72,6 +72,16 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     return packBase(this.#next.packed, this.#used.at.packed);
   }
 
+  /** Where the next used descriptor goes: the position, its wrap counter in bit 15. */
+  get nextUsed(): number {
+    return this.#used.at.packed;
+  }
+
+  /** The ring as it is found in memory now. */
+  get place(): PackedRing {
+    return this.ring;
+  }
+
   relocate(table: Translator, addresses: RingAddresses): void {
     this.moveTo(new PackedRing(table, addresses, this.size));
     this.setLog(this.#log);

@@ -61,6 +61,11 @@ export class SplitVirtqueue extends RingVirtqueue<SplitRing> implements Virtqueu
     return this.nextAvailable;
   }
 
+  /** The ring as it is found in memory now. */
+  get place(): SplitRing {
+    return this.ring;
+  }
+
   relocate(table: Translator, addresses: RingAddresses): void {
     this.moveTo(new SplitRing(table, addresses, this.size));
     this.setLog(this.#log);
