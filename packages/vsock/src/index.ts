@@ -1,5 +1,6 @@
 export * from './carrier/index.js';
 export * from './connection/index.js';
+export * from './container/sockets-module.js';
 export * from './container/vsock-module.js';
 export * from './device/device-statistics.js';
 export * from './device/packet-filter.js';

@@ -1,5 +1,6 @@
 import { VhostError } from '@rxvhost/core';
 import t from 'tap';
+import { PortNumbers } from '../src/connection/port-numbers.js';
 import { HOST_CID } from '../src/index.js';
 import { connectionOf, Pair } from './support/pair.js';
 import { Recorder } from './support/recorder.js';
@@ -129,6 +130,16 @@ t.test('T77 the number of connections is limited, and ports are not given twice'
   pair.settle();
   t.equal(pair.host.counters.open, 2, 'an end makes room');
   t.equal(connectionOf(pair.connect().here).local.port, 1025);
+});
+
+t.test('T77 when every port is used, connecting fails with EADDRNOTAVAIL', async (t) => {
+  const ports = new PortNumbers(0xffff_0000);
+  t.throws(() => ports.take(() => true), { code: 'EADDRNOTAVAIL' });
+  t.equal(
+    new PortNumbers(5).take((port) => port < 2000),
+    2000,
+    'service ports are left out',
+  );
 });
 
 t.test('T77 a host at its limit refuses with an RST', async (t) => {

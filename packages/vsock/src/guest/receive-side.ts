@@ -93,15 +93,18 @@ export class ReceiveSide extends GuestSide {
     const { counters } = this.context;
     this.#given -= 1;
     const payload = length - HEADER_BYTES;
-    if (payload < 0 || payload > this.payloadSize) {
-      counters.badLength += 1;
-    } else {
-      const header = this.#header.read(this.#views[buffer] as DataView, 0);
-      if (header.length !== payload) counters.wrongLength += 1;
-      else this.#deliver(header, this.#payloads[buffer] as Uint8Array);
+    try {
+      if (payload < 0 || payload > this.payloadSize) {
+        counters.badLength += 1;
+      } else {
+        const header = this.#header.read(this.#views[buffer] as DataView, 0);
+        if (header.length !== payload) counters.wrongLength += 1;
+        else this.#deliver(header, this.#payloads[buffer] as Uint8Array);
+      }
+    } finally {
+      // A device that is removed meanwhile takes the pool along.
+      if (this.running) this.#pool.give(buffer);
     }
-    // A device that is removed meanwhile takes the pool along.
-    if (this.running) this.#pool.give(buffer);
   }
 
   #deliver(header: PacketHeader, bytes: Uint8Array): void {

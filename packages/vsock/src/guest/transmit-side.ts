@@ -70,8 +70,12 @@ export class TransmitSide extends GuestSide {
     // Whoever is told that his bytes have gone may write more; the loop below sees that too.
     if (this.#working) return;
     this.#working = true;
-    this.#sendAll();
-    this.#working = false;
+    try {
+      this.#sendAll();
+    } finally {
+      // What a user's callback throws is the user's, and must not end sending for all others.
+      this.#working = false;
+    }
   }
 
   #sendAll(): void {
