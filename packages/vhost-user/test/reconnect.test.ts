@@ -22,6 +22,9 @@ import { DRIVER_FEATURES, TestVm } from './support/test-vm.js';
 const program = fileURLToPath(new URL('./fixtures/loopback-server.js', import.meta.url));
 const { CSUM, HOST_TSO4 } = NET_FEATURE;
 
+// Many processes are started: a busy machine needs its time.
+t.setTimeout(120_000);
+
 function socketPathFor(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'rxvhost-reconnect-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -31,7 +34,7 @@ function socketPathFor(t: Test): string {
 /** A server in a process of its own, ready for connections. */
 async function startServer(t: Test, path: string, missing = ''): Promise<ChildProcess> {
   const child = spawn(process.execPath, [program, path, missing], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.teardown(() => child.kill('SIGKILL'));
   await once(child.stdout ?? child, 'data');
