@@ -365,6 +365,28 @@ t.test('C14 busy polling looks at the ring for a while before it asks for a kick
   t.equal(short.transmit.usedFlags, 0, 'after the time it asks');
 });
 
+t.test('C14 busy polling looks for receive buffers as it looks for frames', async (t) => {
+  const { nic, setUp, turns, socket, receive, offerBuffers } = makeNic({
+    busyPoll: 3_600_000_000,
+  });
+  setUp();
+  socket.toReceive.push(frame(1));
+  nic.runQueue(0, 'running');
+  for (let n = 0; n < 5; n += 1) turns.turn();
+  t.equal(turns.count, 1, 'it goes on looking');
+  t.equal(receive.usedFlags, 1, 'and no kick is asked for meanwhile');
+  t.notOk(socket.readable.observed, 'what waits in the socket is known');
+  offerBuffers(1, 100, false);
+  turns.turn();
+  t.equal(receive.usedIndex, 1, 'a buffer is found without a kick');
+  const short = makeNic({ busyPoll: 100 });
+  short.setUp();
+  short.socket.toReceive.push(frame(1));
+  short.nic.runQueue(0, 'running');
+  while (short.turns.count > 0) short.turns.turn();
+  t.equal(short.receive.usedFlags, 0, 'after the time it asks');
+});
+
 t.test('T03 T04 a queue is looked at once when it begins to run, kick or no kick', async (t) => {
   const { setUp, run, turns, socket, receive, offerFrames, offerBuffers } = makeNic();
   setUp();

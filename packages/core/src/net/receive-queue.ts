@@ -80,6 +80,11 @@ export class ReceiveQueue implements NetQueue {
           else this.#listen(attachment.socket);
           return;
         case 'no buffers':
+          if (this.#idle.goOn()) {
+            this.#stopListening();
+            context.work.queue(this);
+            return;
+          }
           if (queue.enableNotifications(this.#tooFew)) {
             queue.disableNotifications();
             break;

@@ -183,13 +183,13 @@ export function makeNic(options: VhostNetOptions = {}, size = 8) {
       }
     },
     /** Offers receive buffers of `length` bytes and kicks. */
-    offerBuffers(count: number, length: number) {
+    offerBuffers(count: number, length: number, kick = true) {
       for (let n = 0; n < count; n += 1) {
         const head = receive.availableIndex % size;
         receive.descriptor(head, { at: head * 0x1000, length, flags: 2 });
         receive.offer(head);
       }
-      port(0).kick.signal();
+      if (kick) port(0).kick.signal();
     },
   };
 }
