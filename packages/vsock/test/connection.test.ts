@@ -132,6 +132,20 @@ t.test('T77 the number of connections is limited, and ports are not given twice'
   t.equal(connectionOf(pair.connect().here).local.port, 1025);
 });
 
+t.test(
+  'T73 T77 a connection keeps its place until its RST has gone, and is no reply to wait for',
+  async (t) => {
+    const pair = new Pair({ maxConnections: 3 });
+    const recorders = [0, 1, 2].map(() => pair.connect().here);
+    for (const { connection } of recorders) connection?.abort();
+    const again = () => pair.guest.connect({ cid: HOST_CID, port: 80 }, new Recorder());
+    t.throws(again, { code: 'ENOBUFS' });
+    t.equal(pair.guest.queuedReplies, 0, 'ends of one’s own do not keep packets out');
+    pair.settle();
+    again();
+  },
+);
+
 t.test('T77 when every port is used, connecting fails with EADDRNOTAVAIL', async (t) => {
   const ports = new PortNumbers(0xffff_0000);
   t.throws(() => ports.take(() => true), { code: 'EADDRNOTAVAIL' });

@@ -8,7 +8,7 @@ export interface EndpointOptions {
   readonly cid: number;
   /** The only address that packets may come from; any by default. */
   readonly peerCid?: number;
-  /** The most connections at a time, closed ones with bytes to be taken included; 1024 by default. */
+  /** The most connections at a time, closed ones with bytes to be taken or an RST to be sent included; 1024 by default. */
   readonly maxConnections?: number;
   /** Replies that wait at most, should the carrier not stop by itself; 65,536 by default. */
   readonly maxReplies?: number;

@@ -17,7 +17,7 @@ import {
 import { IncomingRequest } from './incoming-request.js';
 import { Listeners } from './listeners.js';
 import { PortNumbers } from './port-numbers.js';
-import { ResetQueue } from './reset-queue.js';
+import { type ResetPacket, ResetQueue } from './reset-queue.js';
 import type {
   Acceptor,
   Connection,
@@ -116,7 +116,7 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
     if (!this.#types[type]) {
       throw new VhostError('EPROTONOSUPPORT', `vsock: ${type} sockets were not negotiated`);
     }
-    if (this.counters.open >= this.#maxConnections) {
+    if (this.#isFull) {
       throw new VhostError('ENOBUFS', `vsock: there are ${this.counters.open} connections`);
     }
     const local = { cid: this.#cid, port: localPort ?? this.freePort() };
@@ -138,7 +138,7 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   }
 
   get queuedReplies(): number {
-    return this.#resets.length;
+    return this.#resets.answers;
   }
 
   get sendable(): boolean {
@@ -185,8 +185,10 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
   over(connection: VsockConnection, reset: ResetReason | undefined): void {
     this.#rotation.remove(connection);
     this.#table.remove(connection);
-    const { type, local, remote } = connection;
-    if (reset !== undefined) this.#reply(connection.packetType, local, remote, reset);
+    const { type, packetType, local, remote } = connection;
+    if (reset !== undefined) {
+      this.#reset({ type: packetType, local, remote, isAnswer: false }, reset);
+    }
     this.#told &&= this.sendable;
     this.#events.next({ kind: 'closed', type, local, remote, reset });
   }
@@ -209,6 +211,12 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
       if (connection.sendable) this.#rotation.add(connection);
     }
     return false;
+  }
+
+  /** A connection keeps its place until its user has everything and its RST has gone. */
+  get #isFull(): boolean {
+    const resets = this.#resets.length - this.#resets.answers;
+    return this.counters.open + resets >= this.#maxConnections;
   }
 
   #mayCome({ sourceCid }: PacketHeader): boolean {
@@ -234,8 +242,7 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
 
   #request(header: PacketHeader, type: ConnectionType): void {
     const acceptor = this.#listeners.find(header.destinationPort, type);
-    const full = this.counters.open >= this.#maxConnections;
-    if (acceptor === undefined || full) {
+    if (acceptor === undefined || this.#isFull) {
       this.#answer(header, acceptor === undefined ? 'refused' : 'limit');
       return;
     }
@@ -269,22 +276,14 @@ export class VsockEndpoint implements PacketEndpoint, ConnectionHost {
 
   #answer(header: PacketHeader, reason: ResetReason): void {
     const local = { cid: this.#cid, port: header.destinationPort };
-    this.#reply(header.type, local, { cid: header.sourceCid, port: header.sourcePort }, reason);
+    const remote = { cid: header.sourceCid, port: header.sourcePort };
+    if (this.queuedReplies >= this.#maxReplies) this.counters.drops.replies += 1;
+    else this.#reset({ type: header.type, local, remote, isAnswer: true }, reason);
   }
 
-  #reply(type: number, local: VsockAddress, remote: VsockAddress, reason: ResetReason): void {
-    if (this.#resets.length >= this.#maxReplies) {
-      this.counters.drops.replies += 1;
-      return;
-    }
+  #reset(packet: ResetPacket, reason: ResetReason): void {
     this.counters.resetsSent[reason] += 1;
-    this.#resets.push({
-      type,
-      localCid: local.cid,
-      localPort: local.port,
-      remoteCid: remote.cid,
-      remotePort: remote.port,
-    });
+    this.#resets.push(packet);
     this.#tell();
   }
 
