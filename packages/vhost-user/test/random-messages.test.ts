@@ -2,18 +2,23 @@ import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { NullSocket, VhostNet, type VirtioDevice } from '@rxvhost/core';
-import { closeFd, connectUnix, createMemfd, EventFd, sendWithFds } from '@rxvhost/sys';
+import { closeFd, connectUnix, createMemfd, EventFd, sendWithFds, socketPair } from '@rxvhost/sys';
 import fc from 'fast-check';
 import { filter, firstValueFrom, merge, skip, timer } from 'rxjs';
 import t, { type Test } from 'tap';
 import { serve, VERSION, VhostUserFrontend } from '../src/index.js';
 import { MEMORY_SIZE, memfdMappings, negotiate, openFds } from './support/bench.js';
-import { frame, messageSequence, NOTHING } from './support/message-sequences.js';
+import { frame, messageSequence } from './support/message-sequences.js';
+import { NOTHING } from './support/random-requests.js';
 import { RecordingDevice } from './support/recording-device.js';
 
-t.setTimeout(120_000);
+/** How many for each kind of device: `RXVHOST_RANDOM_SEQUENCES`, see `npm run test:random-messages`. */
+const SEQUENCES = Number(process.env['RXVHOST_RANDOM_SEQUENCES'] ?? 1000);
+/** `RXVHOST_RANDOM_SEED` repeats a run. */
+const SEED = Number(process.env['RXVHOST_RANDOM_SEED'] ?? Date.now() & 0x7fff_ffff);
 
-const SEQUENCES = 1000;
+t.setTimeout(Math.max(120_000, SEQUENCES * 60));
+
 /** An unknown request after all others, to see that they have been dealt with. */
 const LAST = 0xffff_fffe;
 
@@ -24,7 +29,6 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
   const memory = createMemfd('vhost-user-test', MEMORY_SIZE);
   const event = new EventFd();
   const folder = openSync('/tmp', 'r');
-  const fdOf = { event: event.fd, memory, directory: folder };
   t.teardown(async () => {
     await server.close();
     closeFd(memory);
@@ -61,6 +65,9 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
   await fc.assert(
     fc.asyncProperty(messageSequence, async (messages) => {
       const socket = connectUnix(socketPath);
+      // The other end of what goes over as a channel or a pipe stays open, and does nothing.
+      const [idleEnd, passedEnd] = socketPair();
+      const fdOf = { event: event.fd, memory, directory: folder, socket: passedEnd };
       const done = firstValueFrom(
         merge(
           server.trace$.pipe(filter(({ request }) => request === `request ${LAST}`)),
@@ -83,13 +90,14 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
         // The server has closed the connection already: its right.
       }
       await done;
-      closeFd(socket);
+      for (const fd of [socket, idleEnd, passedEnd]) closeFd(fd);
       await good();
       const after = [openFds(), memfdMappings()];
       if (after.join() !== before.join()) throw new Error(`left behind: ${after}, not ${before}`);
     }),
-    { numRuns: SEQUENCES },
+    { numRuns: SEQUENCES, seed: SEED },
   );
+  t.comment(`${SEQUENCES} sequences, seed ${SEED}`);
   t.comment(`${messages} messages, ${refused} refusals, ${runs} times a ring ran`);
   t.ok(refused > SEQUENCES, 'plenty was refused');
   t.ok(messages > 10 * SEQUENCES, 'and more was not');
@@ -101,7 +109,12 @@ t.test('random messages: a recording device', async (t) => {
 });
 
 t.test('random messages: a real NIC', async (t) => {
-  const nic = new VhostNet({ iommu: true, backends: new NullSocket(), mtu: 1500 });
+  const nic = new VhostNet({
+    iommu: true,
+    backends: new NullSocket(),
+    mtu: 1500,
+    controlQueue: true,
+  });
   await survives(t, nic);
   t.teardown(() => nic.close());
 });
