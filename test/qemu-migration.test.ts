@@ -7,7 +7,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { NetworkNamespace } from './support/network-namespace.js';
 import { Guest } from './support/qemu.js';
 import {
@@ -36,7 +36,13 @@ const requirements = [
   ...['ip', 'qemu-system-x86_64', 'socat'].map(needsProgram),
 ];
 
-peerTest(t, 'B8 T27 T61 a guest migrates while TCP data flows', requirements, async (t) => {
+for (const ring of ['split', 'packed'] as const) {
+  const title = `B8 T27 T61 a guest with ${ring} rings migrates while TCP data flows`;
+  peerTest(t, title, requirements, (t) => migrates(t, ring));
+}
+
+async function migrates(t: Test, ring: 'split' | 'packed'): Promise<void> {
+  const device = ring === 'packed' ? ['packed=on'] : [];
   const folder = mkdtempSync(join(tmpdir(), 'rxvhost-migration-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const namespace = new NetworkNamespace(`rxvhost-migration-${process.pid}`);
@@ -59,12 +65,12 @@ peerTest(t, 'B8 T27 T61 a guest migrates while TCP data flows', requirements, as
   const source = await serve('source0');
   const target = await serve('target0');
 
-  const guest = await Guest.start({ socketPath: source.socketPath, mac });
+  const guest = await Guest.start({ socketPath: source.socketPath, mac, device });
   t.teardown(() => guest.kill());
   await guest.check('ip addr add 10.9.7.2/24 dev eth0 && ip link set eth0 up');
   t.match(await guest.check(`ping -c 3 -i 0.2 ${hostAddress}`), / 3 packets received/);
   const incoming = join(folder, 'incoming');
-  const moved = await Guest.start({ socketPath: target.socketPath, mac, incoming });
+  const moved = await Guest.start({ socketPath: target.socketPath, mac, device, incoming });
   t.teardown(() => moved.kill());
 
   const [toGuest, fromGuest] = [join(folder, 'to-guest'), join(folder, 'from-guest')];
@@ -103,4 +109,4 @@ peerTest(t, 'B8 T27 T61 a guest migrates while TCP data flows', requirements, as
       t.ok(frames > 100, `${frames} frames by the ${direction} queue`);
     }
   }
-});
+}

@@ -21,6 +21,9 @@ const ifname = 'qemutap0';
 const hostAddress = '10.9.1.1';
 const configure = 'ip addr add 10.9.1.2/24 dev eth0 && ip link set eth0 up';
 
+/** Prints whether RING_PACKED is negotiated: bit 34, behind that many others. */
+const ringFeature = 'cut -c35 /sys/class/net/eth0/device/features';
+
 const requirements = [
   needsRoot,
   needsTun,
@@ -28,7 +31,13 @@ const requirements = [
   ...['ip', 'qemu-system-x86_64', 'socat'].map(needsProgram),
 ];
 
-peerTest(t, 'a guest of QEMU has a network card', requirements, async (t) => {
+for (const ring of ['split', 'packed'] as const) {
+  const title = `T19 a guest of QEMU has a network card with ${ring} rings`;
+  peerTest(t, title, requirements, (t) => servesGuest(t, ring));
+}
+
+async function servesGuest(t: Test, ring: 'split' | 'packed'): Promise<void> {
+  const device = ring === 'packed' ? ['packed=on'] : [];
   const folder = mkdtempSync(join(tmpdir(), 'rxvhost-qemu-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   const namespace = new NetworkNamespace(`rxvhost-qemu-${process.pid}`);
@@ -44,9 +53,13 @@ peerTest(t, 'a guest of QEMU has a network card', requirements, async (t) => {
   namespace.ip('link', 'set', ifname, 'up');
   const idle = server.heldResources();
 
-  let guest = await Guest.start({ socketPath });
+  let guest = await Guest.start({ socketPath, device });
   t.teardown(() => guest.kill());
   await guest.check(configure);
+
+  await t.test('its rings are what they should be', async (t) => {
+    t.equal((await guest.check(ringFeature)).trim(), ring === 'packed' ? '1' : '0');
+  });
 
   await t.test('it pings the host 20 of 20', async (t) => {
     t.match(await guest.check(`ping -c 20 -i 0.1 ${hostAddress}`), / 20 packets received/);
@@ -81,7 +94,7 @@ peerTest(t, 'a guest of QEMU has a network card', requirements, async (t) => {
 
   await t.test('it works for a new QEMU after SIGKILL ended the old one', async (t) => {
     t.same(await guest.kill(), { status: null, signal: 'SIGKILL' });
-    guest = await Guest.start({ socketPath });
+    guest = await Guest.start({ socketPath, device });
     await guest.check(configure);
     await answersPing(t, guest);
   });
@@ -104,7 +117,7 @@ peerTest(t, 'a guest of QEMU has a network card', requirements, async (t) => {
       t.equal(errors, 0, `no errors of the ${direction} queue`);
     }
   });
-});
+}
 
 async function answersPing(t: Test, guest: Guest): Promise<void> {
   // Waits for up to 10 s in all: an interface that has just come up takes a moment.
