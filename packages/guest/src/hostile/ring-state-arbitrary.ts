@@ -56,9 +56,11 @@ export const hostileLength: fc.Arbitrary<number> = fc.oneof(
   { arbitrary: fc.nat(0xffff_ffff), weight: 1 },
 );
 
-const wildFlags = fc.oneof(fc.nat(7), fc.nat(0xffff));
+/** Flags: sensible ones, or any. */
+export const wildFlags = fc.oneof(fc.nat(7), fc.nat(0xffff));
 
-function wildIndex(size: number): fc.Arbitrary<number> {
+/** Indices: mostly in a ring of `size`, sometimes just outside it, or anything. */
+export function wildIndex(size: number): fc.Arbitrary<number> {
   return fc.oneof(
     { arbitrary: fc.nat(size - 1), weight: 4 },
     { arbitrary: fc.constantFrom(size, size + 1, 0x7fff, 0x8000, 0xffff), weight: 1 },
@@ -67,7 +69,10 @@ function wildIndex(size: number): fc.Arbitrary<number> {
 }
 
 /** A chain as an honest driver lays it out, but for where its buffers lie. */
-function hostileChain(memory: HostileMemory, purpose: RingPurpose): fc.Arbitrary<HostileChain> {
+export function hostileChain(
+  memory: HostileMemory,
+  purpose: RingPurpose,
+): fc.Arbitrary<HostileChain> {
   const buffer = fc.tuple(hostileAddress(memory), hostileLength);
   const table = fc.oneof(
     { arbitrary: fc.constant(undefined), weight: 2 },

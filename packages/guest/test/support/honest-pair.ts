@@ -1,8 +1,8 @@
-import { FEATURE, LocalEvent, type VhostNet } from '@rxvhost/core';
+import { LocalEvent, type VhostNet } from '@rxvhost/core';
 import {
   type GuestMemoryArena,
+  makeDriverQueue,
   type NumberedFrameChecker,
-  SplitDriverQueue,
   VirtioNetDriver,
   vringAddresses,
 } from '../../src/index.js';
@@ -21,12 +21,10 @@ export function plugHonestPair(
   checker: NumberedFrameChecker,
 ): HonestPair {
   const [receive, transmit] = [2 * pair, 2 * pair + 1].map((index) => {
-    const queue = new SplitDriverQueue(arena, 16, {
-      eventIndex: (device.features & FEATURE.EVENT_IDX) !== 0n,
-    });
+    const queue = makeDriverQueue(arena, 16, device.features, 0);
     const link = { queue, kick: new LocalEvent(), call: new LocalEvent() };
     device.setVringSize(index, queue.size);
-    device.setVringBase(index, 0);
+    device.setVringBase(index, queue.initialBase);
     device.setVringAddresses(index, vringAddresses(arena, queue));
     device.setVringKick(index, link.kick);
     device.setVringCall(index, link.call);
