@@ -260,6 +260,38 @@ t.test(
   },
 );
 
+t.test('B10 T29 a buffer is looked for again where only its translation has changed', async (t) => {
+  const { nic, run, misses, tell, rings, buffers, ...rest } = setUp();
+  run();
+  tell(rings);
+  tell(buffers);
+  rest.offerFrames([frame(1)], HEADER);
+  rest.turns.settle();
+  const { usedIndex } = rest.transmit;
+  nic.invalidateIotlb(buffers, MEBIBYTE);
+  rest.offerFrames([frame(2)], HEADER);
+  rest.turns.settle();
+  t.equal(rest.socket.sent.length, 1, 'not read where it was');
+  t.match(misses.at(-1), { queue: 1, access: 1 });
+  t.equal(rest.transmit.usedIndex, usedIndex);
+  // The same address means the other ring's memory now, where there are sevens.
+  const elsewhere = {
+    address: buffers,
+    size: MEBIBYTE,
+    userAddress: USER_BASE,
+    access: 3,
+  } as const;
+  rest.receive.bytes.fill(7, 0x1_0000);
+  nic.updateIotlb(elsewhere);
+  rest.turns.settle();
+  t.same(rest.socket.sent[1], frame(7));
+  nic.updateIotlb({ ...elsewhere, userAddress: USER_BASE + TRANSMIT });
+  rest.offerFrames([frame(3)], HEADER);
+  rest.turns.settle();
+  t.same(rest.socket.sent[2], frame(3), 'an update in place of another counts too');
+  await nic.close();
+});
+
 t.test('B10 what may not be accessed is a fault, and stays one until the next kick', async (t) => {
   const { nic, run, misses, tell, rings, buffers, ...rest } = setUp();
   run();

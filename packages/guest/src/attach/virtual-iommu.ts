@@ -8,7 +8,7 @@ import {
 } from '@rxvhost/core';
 import type { Subscription } from 'rxjs';
 import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
-import type { QueueAddresses } from '../queue/driver-queue.js';
+import type { DriverQueue, QueueAddresses } from '../queue/driver-queue.js';
 import { type GuestNic, type GuestRing, lendRegions } from './guest-nic.js';
 
 const PAGE = 4096;
@@ -18,7 +18,8 @@ const READ_WRITE = 3;
 
 /** What a device has to be told of a ring. */
 type DeviceRing = Pick<GuestRing, 'index' | 'kick' | 'call'> & {
-  readonly queue: { readonly size: number; readonly addresses: QueueAddresses };
+  readonly queue: Pick<DriverQueue, 'size' | 'addresses'> &
+    Partial<Pick<DriverQueue, 'initialBase'>>;
 };
 
 /**
@@ -70,7 +71,7 @@ export class VirtualIommu {
   startRing({ index, queue, kick, call }: DeviceRing): void {
     const { device } = this;
     device.setVringSize(index, queue.size);
-    device.setVringBase(index, 0);
+    device.setVringBase(index, queue.initialBase ?? 0);
     device.setVringAddresses(index, deviceAddresses(queue));
     device.setVringKick(index, kick);
     device.setVringCall(index, call);
