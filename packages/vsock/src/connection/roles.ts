@@ -34,7 +34,8 @@ export interface ConnectionUser {
   /** The peer takes no more: what was not sent yet is thrown away, sending fails with `EPIPE`. */
   refusing(): void;
   /**
-   * The connection is over; its ports may be used again. What came before can still be taken.
+   * The connection is over; its ports may be used again. What came before can still be taken; it
+   * keeps its place among `maxConnections` until it has been, or until `abort` throws it away.
    * @param error - why, unless both sides closed it: `ECONNREFUSED`, `ECONNRESET`, `ETIMEDOUT`,
    * `EPROTO`, …
    */
