@@ -173,6 +173,21 @@ t.test('a connection leaves no inflight memory behind', async (t) => {
   t.strictSame([openFds(), memfdMappings()], before);
 });
 
+t.test('a ring that is stopped leaves nothing in flight, whether or not it might', async (t) => {
+  const { frontend } = await makeBench(t);
+  const might = protocolFeatures('GET_VRING_BASE_INFLIGHT');
+  await negotiate(frontend, FEATURES, PROTOCOL | might);
+  await t.rejects(
+    frontend.request('SET_PROTOCOL_FEATURES', protocolFeatures('REPLY_ACK') | might),
+    { code: 'EINVAL' },
+    'there must be memory for it',
+  );
+  t.strictSame(await frontend.request('GET_VRING_BASE', { index: 0, num: 0 }), {
+    index: 0,
+    num: 0,
+  });
+});
+
 t.test('a device that keeps no note does not offer it', async (t) => {
   const device = new RecordingDevice();
   Object.assign(device, { setInflight: undefined });

@@ -45,6 +45,7 @@ t.test('T01 protocol features are read and set before SET_FEATURES', async (t) =
       'CONFIGURE_MEM_SLOTS',
       'STATUS',
       'DEVICE_STATE',
+      'GET_VRING_BASE_INFLIGHT',
       'GPA_ADDRESSES',
     ),
   );
