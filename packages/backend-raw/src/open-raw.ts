@@ -54,29 +54,37 @@ export interface RawOptions {
 export function openRaw(options: RawOptions): RawPacketSocket {
   const { ifname, vnetHeader = true } = options;
   checkInterfaceName(ifname);
-  let fd: number | undefined;
+  const fds: number[] = [];
   try {
     const index = interfaceIndex(ifname);
-    fd = openPacketSocket();
-    configure(fd, index, options, vnetHeader);
+    const fd = openPacketSocket();
+    fds.push(fd);
+    const sendFd = openPacketSocket();
+    fds.push(sendFd);
+    configureReceiver(fd, index, options);
+    configureSender(sendFd, options);
+    for (const each of fds) setPacketVnetHeader(each, vnetHeader);
     bindPacketSocket(fd, index);
-    return new RawPacketSocket({ fd, ifname, vnetHeader });
+    bindPacketSocket(sendFd, index, false);
+    return new RawPacketSocket({ fd, sendFd, ifname, vnetHeader });
   } catch (cause) {
-    if (fd !== undefined) closeFd(fd);
+    for (const fd of fds) closeFd(fd);
     throw cause instanceof VhostError ? explain(cause, ifname) : cause;
   }
 }
 
-function configure(fd: number, index: number, options: RawOptions, vnetHeader: boolean): void {
-  const { address, qdiscBypass = false, sendBuffer, receiveBuffer = RECEIVE_BUFFER } = options;
+function configureReceiver(fd: number, index: number, options: RawOptions): void {
+  const { address, receiveBuffer = RECEIVE_BUFFER } = options;
   if (address === undefined) addPromiscuousMembership(fd, index);
   else addAddressMembership(fd, index, address);
   hearIncoming(fd, address);
   setPacketAuxiliaryData(fd, true);
-  setPacketVnetHeader(fd, vnetHeader);
+  setReceiveBufferSize(fd, receiveBuffer);
+}
+
+function configureSender(fd: number, { qdiscBypass = false, sendBuffer }: RawOptions): void {
   if (qdiscBypass) setPacketQdiscBypass(fd, true);
   if (sendBuffer !== undefined) setSendBufferSize(fd, sendBuffer);
-  setReceiveBufferSize(fd, receiveBuffer);
 }
 
 /** Leaves out what leaves through the interface, and what is not for `address`. */

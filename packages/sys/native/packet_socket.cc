@@ -21,11 +21,11 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
   return AnswerFd(info.Env(), socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
-// (fd, interface index).
+// (fd, interface index, whether to hear its frames).
 Napi::Value Bind(const Napi::CallbackInfo& info) {
   struct sockaddr_ll address = {};
   address.sll_family = AF_PACKET;
-  address.sll_protocol = htons(ETH_P_ALL);
+  address.sll_protocol = IntArgument(info, 2) != 0 ? htons(ETH_P_ALL) : 0;
   address.sll_ifindex = IntArgument(info, 1);
   return Answer(info.Env(), bind(IntArgument(info, 0), reinterpret_cast<struct sockaddr*>(&address),
                                  sizeof address));

@@ -74,7 +74,7 @@ export interface Native {
   setTunQueue(fd: number, flags: number): Result;
 
   openPacketSocket(): Result;
-  bindPacketSocket(fd: number, interfaceIndex: number): Result;
+  bindPacketSocket(fd: number, interfaceIndex: number, hear: 0 | 1): Result;
   packetSocketInterface(fd: number): Result;
   socketOption(fd: number, level: number, name: number): Result;
   setSocketOption(fd: number, level: number, name: number, value: number): Result;

@@ -28,11 +28,15 @@ export function openPacketSocket(): number {
   return check(loadNative().openPacketSocket(), 'open a packet socket');
 }
 
-/** From now on: all frames of one interface, by its index. Throws `ENODEV`, `ENETDOWN` (it is down). */
-export function bindPacketSocket(fd: number, interfaceIndex: number): void {
+/**
+ * From now on: all frames of one interface, by its index.
+ * @param hear - `false`: a socket that only sends there
+ * Throws `ENODEV`, `ENETDOWN` (it is down).
+ */
+export function bindPacketSocket(fd: number, interfaceIndex: number, hear = true): void {
   const what = `bind packet socket ${fd} to interface ${interfaceIndex}`;
   checkFd(fd, what);
-  check(loadNative().bindPacketSocket(fd, interfaceIndex), what);
+  check(loadNative().bindPacketSocket(fd, interfaceIndex, hear ? 1 : 0), what);
 }
 
 /** Index of the interface that a packet socket is bound to; 0: none, or one that is gone. */
