@@ -69,7 +69,7 @@ t.test('D9 a guest reaches a port of another one that is forwarded', async (t) =
   connectionOf(there).end();
   await until('the end', () => here.heard.includes('closed well'));
   t.equal(here.bytes.length, 1_000_000, 'the other direction went on');
-  t.ok(connectionOf(there).closed);
+  await until('the other side has closed too', () => connectionOf(there).closed);
 });
 
 t.test('D9 messages keep their borders from guest to guest', async (t) => {

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { VhostError } from '@rxvhost/core';
 import t, { type Test } from 'tap';
 import { GuestVsock, type GuestVsockOptions, HEADER_BYTES, Operation } from '../src/index.js';
 import { FakeDevice, settle } from './support/fake-device.js';
@@ -209,6 +210,18 @@ t.test('D7 removing the device frees every buffer, and nothing runs afterwards',
   t.equal(guest.counters.packetsSent, packetsSent);
   t.equal(await guest.remove(), undefined, 'once is enough');
   t.equal(device.resets, 1);
+});
+
+t.test('D7 a device whose reset fails frees its buffers too', async (t) => {
+  const arena = newArena();
+  const device = new FakeDevice(arena);
+  const free = arena.freeBytes;
+  const gone = new VhostError('ECONNRESET', 'the back-end is gone');
+  const port = { ...device.port(), reset: () => Promise.reject(gone) };
+  const guest = await GuestVsock.probe(arena, port);
+  await t.rejects(guest.remove(), { code: 'ECONNRESET' });
+  t.equal(arena.freeBytes, free);
+  await (await GuestVsock.probe(arena, new FakeDevice(arena).port())).remove();
 });
 
 t.test('a device that breaks a ring is reported, and its driver stands still', async (t) => {

@@ -183,6 +183,9 @@ t.test(
     seen[0]?.resume();
     first.end();
     await once(server, 'close');
+    server.listen(99);
+    await once(guest.connect({ cid: 2, port: 99 }), 'connect');
+    t.equal(seen.length, 2, 'it may listen again');
   },
 );
 

@@ -90,7 +90,8 @@ export class GuestVsock {
 
   /**
    * Takes the device away (seed D7): its connections end with `ECONNRESET`, connecting fails with
-   * `ENODEV` from here on, the device is reset, every buffer is freed. Nothing runs afterwards.
+   * `ENODEV` from here on, the device is reset, every buffer is freed. Nothing runs afterwards. Rejects
+   * with what the reset failed with; all is freed then too.
    */
   remove(): Promise<void> {
     this.#removing ??= this.#remove();
@@ -104,10 +105,14 @@ export class GuestVsock {
   async #remove(): Promise<void> {
     this.#stop();
     this.endpoint.detach(new VhostError('ECONNRESET', 'the vsock device was removed'));
-    await this.#device.reset();
-    for (const side of this.#sides) side.release();
-    this.#faults.complete();
-    drivers.delete(this.#arena);
+    try {
+      await this.#device.reset();
+    } finally {
+      // A back-end that died before it could answer touches nothing any more either.
+      for (const side of this.#sides) side.release();
+      this.#faults.complete();
+      drivers.delete(this.#arena);
+    }
   }
 
   #stop(): void {

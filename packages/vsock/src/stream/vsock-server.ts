@@ -39,7 +39,7 @@ export class VsockServer extends EventEmitter {
   #stop: (() => void) | undefined;
   #closing = false;
 
-  /** Accepted connections; completes when the server is closed. */
+  /** Accepted connections, for as long as there is the server: it may listen again after a close. */
   readonly connections$: Observable<VsockSocket> = this.#connections.asObservable();
 
   constructor(
@@ -136,7 +136,6 @@ export class VsockServer extends EventEmitter {
   #closeIfDone(): void {
     if (!this.#closing || this.#sockets.size > 0) return;
     this.#closing = false;
-    this.#connections.complete();
     this.emit('close');
   }
 }
