@@ -30,6 +30,7 @@ export * from './device/vhost-device.js';
 export * from './device/vhost-device-options.js';
 export * from './device/virtio-device.js';
 export * from './device/vring.js';
+export * from './device/vring-ports.js';
 export * from './device/vring-reports.js';
 export * from './device/vring-requests.js';
 export * from './device/work-queue.js';

@@ -1,6 +1,4 @@
-import type { Subscription } from 'rxjs';
 import { VhostError } from '../errors/vhost-error.js';
-import type { EventPort } from '../events/event-port.js';
 import type { DirtyLog } from '../memory/dirty-log.js';
 import type { GuestMemory } from '../memory/guest-memory.js';
 import { InflightRegion } from '../virtqueue/inflight/inflight-region.js';
@@ -13,7 +11,8 @@ import {
 import type { VirtqueueLog } from '../virtqueue/virtqueue-log.js';
 import { AttachedQueue } from './attached-queue.js';
 import type { VringAddresses } from './virtio-device.js';
-import type { VringCounters, VringListener } from './vring-reports.js';
+import { VringPorts } from './vring-ports.js';
+import type { VringListener } from './vring-reports.js';
 
 /** Flag of the addresses: log writes to the used ring. */
 const FLAG_LOG = 1;
@@ -22,11 +21,9 @@ const FLAG_LOG = 1;
  * One virtqueue's control state: size, base, addresses and event ports as a front-end sets them, in
  * any order, and the queue itself while it is attached (seeds A7 to A11).
  */
-export class Vring {
+export class Vring extends VringPorts {
   /** The negotiated features that its ring follows. */
   features: RingFeatures = NO_FEATURES;
-  readonly counters: VringCounters = { kicks: 0, calls: 0, callsSuppressed: 0, errors: 0 };
-
   #size = 0;
   /** Where to begin: a base, where a ring begins that nobody has used, or where this one was used. */
   #base: number | 'unused' | 'as used' = 'unused';
@@ -35,10 +32,6 @@ export class Vring {
   #inflight: InflightRegion | undefined;
   #log: DirtyLog | undefined;
   #logsBuffers = false;
-  #kick: EventPort | undefined;
-  #kicks: Subscription | undefined;
-  #call: EventPort | undefined;
-  #error: EventPort | undefined;
   #busyPoll: number;
 
   /**
@@ -53,6 +46,7 @@ export class Vring {
     private readonly listener: VringListener,
     private readonly defaultBusyPoll = 0,
   ) {
+    super();
     this.#busyPoll = defaultBusyPoll;
   }
 
@@ -78,6 +72,11 @@ export class Vring {
   /** What lies in `[address, end)` of a driver's addresses lies there no longer. */
   parkIfIn(address: number, end: number): void {
     this.#attached?.parkIfIn(address, end);
+  }
+
+  protected override kicked(count: number): void {
+    this.retry();
+    this.listener.kicked(this, count);
   }
 
   /** An address that was missing has become known. */
@@ -177,33 +176,6 @@ export class Vring {
     if (this.#addresses !== undefined) this.#attached?.setLog(this.#virtqueueLog(this.#addresses));
   }
 
-  /** A10. A kick that is pending in the new port is heard. */
-  setKick(port: EventPort | undefined): void {
-    if (port === this.#kick) return;
-    this.#kicks?.unsubscribe();
-    this.#kick?.close();
-    this.#kick = port;
-    this.#kicks = port?.events$.subscribe((count) => {
-      this.counters.kicks += count;
-      this.retry();
-      this.listener.kicked(this, count);
-    });
-  }
-
-  /** A10, T09. */
-  setCall(port: EventPort | undefined): void {
-    if (port === this.#call) return;
-    this.#call?.close();
-    this.#call = port;
-  }
-
-  /** A10. */
-  setError(port: EventPort | undefined): void {
-    if (port === this.#error) return;
-    this.#error?.close();
-    this.#error = port;
-  }
-
   /**
    * Makes the queue, or makes it anew with what it has got to (A11). `EFAULT` when size, addresses
    * or memory are missing or do not fit; the queue is then as it was. Behind an IOMMU the rings are
@@ -260,14 +232,7 @@ export class Vring {
       this.counters.callsSuppressed += 1;
       return;
     }
-    this.counters.calls += 1;
-    this.#call?.signal();
-  }
-
-  /** Signals the error event port (B9). */
-  signalError(): void {
-    this.counters.errors += 1;
-    this.#error?.signal();
+    this.call();
   }
 
   /** As after construction: detached, nothing set, every port closed (A2). */
