@@ -12,6 +12,8 @@ import { packetSocket } from './cases/raw.js';
 import { ringWalk } from './cases/ring-walk.js';
 import { kickToCall } from './cases/round-trip.js';
 import { transmitTap } from './cases/tap.js';
+import { vsockStreams } from './cases/vsock.js';
+import { vsockOfQemu } from './cases/vsock-qemu.js';
 import { type Result, table } from './result.js';
 import type { Settings } from './settings.js';
 
@@ -24,6 +26,8 @@ const CASES: Record<string, (settings: Settings) => Result[] | Promise<Result[]>
   raw: packetSocket,
   'round-trip': kickToCall,
   gso: gsoTransfer,
+  vsock: vsockStreams,
+  'vsock-qemu': vsockOfQemu,
 };
 
 const USAGE = `usage: npm run bench -- [CASE ...] [--json] [--rounds=N] [--seconds=N] [--profile=FOLDER]

@@ -12,6 +12,8 @@ static const char *const USAGE =
     "vsock-tool many CID PORT COUNT                        a question on each of many connections\n"
     "vsock-tool refused CID PORT                           how connecting fails, and when\n"
     "vsock-tool hold CID PORT                              connects and does nothing\n"
+    "vsock-tool flood CID PORT SECONDS                     sends, and says how much\n"
+    "vsock-tool drain CID PORT SECONDS                     receives, and says how much\n"
     "vsock-tool http CID PORT REQUESTS AT-ONCE             HTTP requests on AT-ONCE connections\n";
 
 static unsigned number(const char *text) { return (unsigned)strtoul(text, NULL, 10); }
@@ -36,6 +38,10 @@ int main(int count, char **arguments) {
     return refused_connection(number(given[0]), number(given[1]));
   if (strcmp(command, "hold") == 0 && count == 2)
     return hold_connection(number(given[0]), number(given[1]));
+  if (strcmp(command, "flood") == 0 && count == 3)
+    return flow(number(given[0]), number(given[1]), number(given[2]), 1);
+  if (strcmp(command, "drain") == 0 && count == 3)
+    return flow(number(given[0]), number(given[1]), number(given[2]), 0);
   if (strcmp(command, "http") == 0 && count == 4)
     return http_requests(number(given[0]), number(given[1]), number(given[2]), number(given[3]));
   fputs(USAGE, stderr);

@@ -43,6 +43,7 @@ int echo_connections(unsigned port);
 int many_connections(unsigned cid, unsigned port, unsigned count);
 int refused_connection(unsigned cid, unsigned port);
 int hold_connection(unsigned cid, unsigned port);
+int flow(unsigned cid, unsigned port, unsigned seconds, int sending);
 int http_requests(unsigned cid, unsigned port, unsigned requests, unsigned at_once);
 
 #endif

@@ -13,7 +13,7 @@ import { connect, Socket } from 'node:net';
 import { errnoName, toVhostError, VhostError } from '@rxvhost/core';
 import { UnixListener } from '@rxvhost/sys';
 import { merge, type Observable, Subject, type Subscription } from 'rxjs';
-import type { Acceptor, ConnectionRequest } from '../connection/roles.js';
+import type { Acceptor, Connection, ConnectionRequest } from '../connection/roles.js';
 import type { VsockEndpoint } from '../connection/vsock-endpoint.js';
 import { ConnectLine } from './connect-line.js';
 import { UnixRelay } from './unix-relay.js';
@@ -39,6 +39,14 @@ export interface GatewayCounters {
   refused: number;
 }
 
+/**
+ * Bytes that a guest may have under way on a connection. It hears of room a quarter of this at a
+ * time, and each time costs it an interrupt.
+ */
+const LARGE_BUFFER = 1 << 20;
+/** Connections that have so much; later ones have what the endpoint gives by itself. */
+const MOST_LARGE = 64;
+
 const SOCKET_OPTIONS = { allowHalfOpen: true, writableHighWaterMark: WRITE_AHEAD };
 
 /** One guest's vsock as Unix sockets; see the top of the file. */
@@ -55,6 +63,7 @@ export class UnixGateway implements Acceptor {
   readonly #sockets = new Set<Socket>();
   #accepting: Subscription | undefined;
   #atLine = 0;
+  #large = 0;
   #closed = false;
 
   /** What the machine lacks to connect somebody: descriptors, permissions. */
@@ -108,6 +117,7 @@ export class UnixGateway implements Acceptor {
         return;
       }
       this.#counters.guestConnections += 1;
+      this.#widen(connection, socket);
       relay.start(connection);
     });
   }
@@ -171,6 +181,7 @@ export class UnixGateway implements Acceptor {
   #connect(socket: Socket, port: number, rest: Buffer): void {
     const relay = new UnixRelay(socket, (connection) => {
       this.#counters.hostConnections += 1;
+      this.#widen(connection, socket);
       socket.write(`OK ${connection.local.port}\n`);
       relay.start(connection, rest);
     });
@@ -180,6 +191,15 @@ export class UnixGateway implements Acceptor {
       this.#errors$.next(toVhostError(error));
       socket.destroy();
     }
+  }
+
+  #widen(connection: Connection, socket: Socket): void {
+    if (this.#large >= MOST_LARGE || socket.destroyed) return;
+    this.#large += 1;
+    socket.once('close', () => {
+      this.#large -= 1;
+    });
+    connection.setBufferSize(LARGE_BUFFER);
   }
 
   #refuse(request: ConnectionRequest): void {

@@ -67,11 +67,13 @@ export class UnixRelay implements ConnectionUser {
   readable(): void {
     const connection = this.#connection;
     if (connection === undefined || this.socket.destroyed) return;
+    this.socket.cork(); // all pieces in one system call
     while (!this.#socketFull) {
       const bytes = connection.take();
       if (bytes === undefined) break;
       this.#socketFull = !this.socket.write(bytes);
     }
+    this.socket.uncork();
     if (this.#socketFull) return;
     if (this.#over) this.socket.destroySoon();
     else if (connection.ended) this.socket.end();
