@@ -309,6 +309,31 @@ t.test(
   },
 );
 
+t.test(
+  'T77 what a guest can make the gateway keep for programs that never read is bounded',
+  async (t) => {
+    const m = machine(t);
+    await listen(t, `${m.path}_1`, (socket) => socket.pause());
+    const large = 64;
+    const guests = Array.from({ length: large + 4 }, () => connectGuest(m, 1));
+    await until('connected', () => guests.every(({ heard }) => heard.includes('connected')));
+    for (const { connection } of guests) connection?.send(Buffer.alloc(2 * MEBIBYTE));
+    let before = -1;
+    while (m.host.statistics().bytesReceived > before) {
+      before = m.host.statistics().bytesReceived;
+      await delay(200);
+    }
+    // Ahead of each socket, and what the kernel keeps for it.
+    const beside = 128 * 1024 + 512 * 1024;
+    t.ok(before >= large * MEBIBYTE, 'the first ones may have a mebibyte under way');
+    t.ok(before <= large * (MEBIBYTE + beside) + 4 * (262_144 + beside), `${before} bytes`);
+    t.ok(
+      connectionOf(guests.at(-1) as Recorder).bytesSent <= 262_144 + beside,
+      'the last ones less',
+    );
+  },
+);
+
 t.test('D9 what the guest sent before it closed still comes to the host', async (t) => {
   const m = machine(t);
   let read = 0;
