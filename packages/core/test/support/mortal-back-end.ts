@@ -8,7 +8,7 @@ import {
   type Virtqueue,
 } from '../../src/index.js';
 import { InflightRegion } from '../../src/virtqueue/inflight/inflight-region.js';
-import { packedInflightBytes } from '../../src/virtqueue/inflight/packed-inflight.js';
+import { packedInflightBytes } from '../../src/virtqueue/inflight/packed-inflight-layout.js';
 import { splitInflightBytes } from '../../src/virtqueue/inflight/split-inflight.js';
 import { PackedRingMemory } from './packed-ring-memory.js';
 import { RingMemory } from './ring-memory.js';
