@@ -63,6 +63,8 @@ export * from './net/offload/offload-features.js';
 export * from './net/vhost-net.js';
 export * from './net/vhost-net-options.js';
 export * from './virtqueue/descriptor.js';
+export { packedInflightBytes } from './virtqueue/inflight/packed-inflight-layout.js';
+export { splitInflightBytes } from './virtqueue/inflight/split-inflight.js';
 export * from './virtqueue/packed/packed-layout.js';
 export * from './virtqueue/packed/packed-virtqueues.js';
 export * from './virtqueue/packet-batch.js';

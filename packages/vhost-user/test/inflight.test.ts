@@ -13,8 +13,10 @@ import {
   negotiate,
   openFds,
   ringAddresses,
+  until,
 } from './support/bench.js';
 import { RecordingDevice } from './support/recording-device.js';
+import { exchange, pair } from './support/served-pair.js';
 
 const PROTOCOL = protocolFeatures('REPLY_ACK', 'INFLIGHT_SHMFD', 'RESET_DEVICE');
 const wanted = { mmapSize: 0, mmapOffset: 0, queueCount: 2, queueSize: 256 };
@@ -186,6 +188,39 @@ t.test('a ring that is stopped leaves nothing in flight, whether or not it might
     index: 0,
     num: 0,
   });
+});
+
+t.test('T12 a NIC notes what it has in hands, and the next one goes on from there', async (t) => {
+  const { left, right } = await pair(t);
+  await left.vm.boot(left.path);
+  const { vm } = right;
+  const size = vm.nic.ring(0).queue.size;
+  const first = await vm.connect(right.path);
+  const memory = await getInflight(t, first, { ...wanted, queueSize: size });
+  const mapping = mapShared(memory.fd, 0, memory.mmapSize);
+  t.teardown(() => mapping.release());
+  const view = new DataView(mapping.windows[0] ?? new ArrayBuffer(0));
+  const transmits = inflightRegionBytes(size, false);
+  for (let round = 0; round < 5; round += 1) {
+    if (round > 0) await vm.connect(right.path);
+    await vm.frontend?.request('SET_INFLIGHT_FD', memory, [memory.fd]);
+    await vm.startRings();
+    if (round === 0) vm.nic.start();
+    await exchange(t, left.vm, vm, 30);
+    t.equal(view.getUint16(transmits + 8, true), 1, 'version 1');
+    t.equal(view.getUint16(transmits + 10, true), size, 'as many descriptors as the ring has');
+    const used = vm.usedIndex(vm.nic.ring(1));
+    await until(t, 'what was sent is noted as done', () => {
+      return view.getUint16(transmits + 14, true) === used;
+    });
+    let inHands = 0;
+    for (let entry = 0; entry < size; entry += 1) {
+      inHands += view.getUint8(transmits + 16 + 16 * entry);
+    }
+    t.equal(inHands, 0);
+    vm.disconnect();
+  }
+  t.strictSame(left.errors.concat(right.errors), []);
 });
 
 t.test('a device that keeps no note does not offer it', async (t) => {

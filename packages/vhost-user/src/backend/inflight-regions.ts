@@ -1,18 +1,22 @@
-import { FEATURE, type MemoryMapping, VhostError, type VirtioDevice } from '@rxvhost/core';
+import {
+  FEATURE,
+  type MemoryMapping,
+  packedInflightBytes,
+  splitInflightBytes,
+  VhostError,
+  type VirtioDevice,
+} from '@rxvhost/core';
 import { createMemfd, fileStatus, mapShared } from '@rxvhost/sys';
 import type { InflightDescription, InflightMemory } from '../protocol/payloads.js';
 
 /** Each queue's region begins at a multiple of this, as in libvhost-user and DPDK. */
 const ALIGNMENT = 64;
 const PAGE = 4096;
-/** Bytes of a region: its header, and for each descriptor. */
-const SPLIT = { header: 16, descriptor: 16 };
-const PACKED = { header: 32, descriptor: 32 };
 
 /** Bytes of the region of one queue of `queueSize` entries. */
 export function inflightRegionBytes(queueSize: number, packed: boolean): number {
-  const { header, descriptor } = packed ? PACKED : SPLIT;
-  return Math.ceil((header + descriptor * queueSize) / ALIGNMENT) * ALIGNMENT;
+  const bytes = packed ? packedInflightBytes(queueSize) : splitInflightBytes(queueSize);
+  return Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 }
 
 /**

@@ -22,6 +22,7 @@ const KNOWN_PROTOCOL_FEATURES = protocolFeatures(
   'BACKEND_REQ',
   'MTU',
   'CONFIG',
+  'INFLIGHT_SHMFD',
   'RESET_DEVICE',
   'CONFIGURE_MEM_SLOTS',
   'STATUS',
