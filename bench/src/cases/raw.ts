@@ -50,7 +50,8 @@ async function send(settings: Settings, namespace: NetworkNamespace): Promise<Re
     await measureServers(settings, namespace, measurement, figures, () =>
       forwardRate(measurement, namespace, FAR),
     );
-    figures.loop.push(packetSendRate(loopOptions(measurement, NEAR, SERVER_CORE)));
+    const loop = loopOptions(measurement, NEAR, SERVER_CORE);
+    figures.loop.push(packetSendRate({ ...loop, writerCore: CLIENT_CORE }));
   }
   return resultOf('send to a veth, 64-byte frames', 'sendmmsg', figures);
 }

@@ -113,9 +113,9 @@ export function tapWriteRate(options: LoopOptions): number {
   return loopRate('tap-writev', options);
 }
 
-/** Frames a second that a loop of `sendmmsg` in C sends out through an interface. */
-export function packetSendRate(options: LoopOptions): number {
-  return loopRate('packet-loop', options);
+/** Frames a second that a loop of `sendmmsg` in C sends, which a thread on another processor writes. */
+export function packetSendRate(options: LoopOptions & { readonly writerCore: number }): number {
+  return loopRate('packet-loop', options, [`--writer=${options.writerCore}`]);
 }
 
 /** Frames a second that a loop of `recvmmsg` in C receives from an interface. */
