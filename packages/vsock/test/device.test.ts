@@ -25,6 +25,8 @@ import {
 import { ScriptedEndpoint } from './support/scripted-endpoint.js';
 import { GUEST_CID, settle, VsockGuest } from './support/vsock-guest.js';
 
+t.setTimeout(120_000);
+
 const FEATURES = FEATURE.VERSION_1 | FEATURE.INDIRECT_DESC | FEATURE.EVENT_IDX;
 
 function header(fields: Partial<PacketHeader> = {}): PacketHeader {

@@ -14,6 +14,8 @@ import { acceptWith, connectionOf } from './support/pair.js';
 import { Recorder } from './support/recorder.js';
 import { until } from './support/until.js';
 
+t.setTimeout(120_000);
+
 const CLIENT_CID = 10;
 const SERVER_CID = 11;
 

@@ -17,6 +17,8 @@ import { acceptWith, connectionOf, GUEST_CID } from './support/pair.js';
 import { Recorder } from './support/recorder.js';
 import { until } from './support/until.js';
 
+t.setTimeout(120_000);
+
 const MEBIBYTE = 1 << 20;
 
 interface Machine {
@@ -299,11 +301,12 @@ t.test(
     await listen(t, `${m.path}_1`, (socket) => sockets.push(socket.pause()));
     const guests = [connectGuest(m, 1), connectGuest(m, 1), connectGuest(m, 1)];
     await until('connected', () => guests.every(({ heard }) => heard.includes('connected')));
+    await until('accepted', () => sockets.length === guests.length);
     for (const { connection } of guests) connection?.send(Buffer.alloc(4 * MEBIBYTE));
     await until('credit is used up', () => m.host.statistics().bytesReceived > MEBIBYTE);
     guests[0]?.connection?.abort();
     guests[1]?.connection?.close();
-    for (const socket of sockets.slice(1)) socket.destroy();
+    for (const socket of sockets) socket.destroy();
     await until('all are gone', () => m.host.statistics().open === 0);
     t.ok(guests.every(({ connection }) => connection?.closed));
   },
