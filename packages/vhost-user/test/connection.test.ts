@@ -74,7 +74,7 @@ t.test('a request that takes time holds up the next, and only that', async (t) =
       await new Promise<void>((resolve) => {
         finish = resolve;
       });
-      super.resetDevice();
+      await super.resetDevice();
       steps.push('reset ends');
     }
     override setVringSize(index: number, size: number): void {

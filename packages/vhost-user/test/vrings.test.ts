@@ -231,27 +231,6 @@ t.test('T05 status 0 stops every ring; its index can still be asked, as QEMU doe
   t.equal(device.describe(0), 'running size 256 base 77');
 });
 
-t.test('RESET_DEVICE: rings as new, memory and calls kept', async (t) => {
-  const { frontend, device } = await makeBench(t);
-  await negotiate(frontend);
-  const step = steps(frontend, event(t), memoryRegion(t));
-  await step.memory();
-  await frontend.request('SET_VRING_CALL', { index: 0, hasFd: true }, [event(t).fd]);
-  for (const name of ['size', 'base', 'address', 'kick', 'enable'] as const) await step[name]();
-  t.equal(device.queue(0).mode, 'running');
-  await frontend.request('RESET_DEVICE', undefined);
-  t.equal(device.queue(0).mode, 'stopped');
-  t.equal(device.queue(0).base, 0);
-  t.equal(device.queue(0).kick, undefined);
-  t.ok(device.queue(0).call);
-  t.equal(device.features, 0n);
-  t.equal(device.regions.length, 1);
-  t.ok(device.owned);
-  await step.kick();
-  await step.enable();
-  t.equal(device.queue(0).mode, 'stopped', 'T19 size and addresses have to come anew');
-});
-
 t.test('RESET_OWNER holds every ring until it is enabled again', async (t) => {
   const { frontend, device } = await makeBench(t);
   await negotiate(frontend);

@@ -78,6 +78,7 @@ export class DeviceRequests implements BackendRequests {
     if ((features & ~this.offeredFeatures()) !== 0n) {
       throw new VhostError('EOPNOTSUPP', `0x${features.toString(16)} has features not offered`);
     }
+    if (this.#inflight.dependsOn(features)) this.#vrings.mustAllBeStopped('the kind of its ring');
     const logFollows = hasFeature(this.protocolFeatures, 'LOG_SHMFD');
     this.#log.setFeatures(features & ~VHOST_USER_F_PROTOCOL_FEATURES, logFollows);
     this.#inflight.featuresChanged();
@@ -111,9 +112,16 @@ export class DeviceRequests implements BackendRequests {
 
   /**
    * Rings and features as at connection. The memory stays: with CONFIGURE_MEM_SLOTS a front-end
-   * tells only differences, and would not share it again.
+   * tells only differences, and would not share it again. Waits for frames that are outstanding.
    */
-  resetDevice(): void {
+  resetDevice(): void | Promise<void> {
+    this.#vrings.stopAll();
+    const settled = this.#vrings.settled();
+    if (settled === undefined) this.#resetStopped();
+    else return settled.then(() => this.#resetStopped());
+  }
+
+  #resetStopped(): void {
     this.#vrings.reset();
     this.#log.setFeatures(0n, false);
     this.#inflight.forget();

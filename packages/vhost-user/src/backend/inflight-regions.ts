@@ -71,9 +71,15 @@ export class InflightRegions {
     before?.release();
   }
 
+  /** Whether with these features the regions would have to be cut anew. */
+  dependsOn(features: bigint): boolean {
+    const packed = (features & FEATURE.RING_PACKED) !== 0n;
+    return this.#mapping !== undefined && packed !== this.#cutForPacked;
+  }
+
   /** Cuts the regions anew if what was negotiated makes them longer or shorter. */
   featuresChanged(): void {
-    if (this.#mapping !== undefined && this.#packed !== this.#cutForPacked) this.#give();
+    if (this.dependsOn(this.device.features)) this.#give();
   }
 
   #give(): void {

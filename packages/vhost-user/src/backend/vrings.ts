@@ -58,10 +58,18 @@ export class Vrings {
     this.#told = this.#rings.map(() => ({ call: false, error: false }));
   }
 
-  /** `EBUSY` while any ring runs. */
+  /** `EBUSY` while any ring runs, or has something outstanding. */
   mustAllBeStopped(what: string): void {
-    const running = this.#rings.findIndex(({ mode }) => mode !== 'stopped');
+    const running = this.#rings.findIndex(
+      ({ mode }, index) => mode !== 'stopped' || this.device.queueSettled(index) !== undefined,
+    );
     if (running >= 0) throw new VhostError('EBUSY', `ring ${running} runs: ${what} cannot be set`);
+  }
+
+  /** Resolves when nothing of a ring is outstanding any more; undefined when that is so already. */
+  settled(): Promise<unknown> | undefined {
+    const waits = this.#rings.map((_, index) => this.device.queueSettled(index)).filter(Boolean);
+    return waits.length === 0 ? undefined : Promise.all(waits);
   }
 
   /** Checks an index before anything is made for it. */

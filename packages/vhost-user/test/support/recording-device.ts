@@ -176,7 +176,7 @@ export class RecordingDevice implements VirtioDevice {
     if (mode === 'running') queue.looks += 1;
   }
 
-  queueSettled(): undefined {
+  queueSettled(_index: number): Promise<void> | undefined {
     return undefined;
   }
 
