@@ -30,13 +30,14 @@ const CASES: Record<string, (settings: Settings) => Result[] | Promise<Result[]>
   'vsock-qemu': vsockOfQemu,
 };
 
-const USAGE = `usage: npm run bench -- [CASE ...] [--json] [--rounds=N] [--seconds=N] [--profile=FOLDER]
+const USAGE = `usage: npm run bench -- [CASE ...] [--json] [--packed] [--rounds=N] [--seconds=N] [--profile=FOLDER]
 cases: ${Object.keys(CASES).join(', ')} (all of them unless some are named)`;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
+    packed: { type: 'boolean', default: false },
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '3' },
     profile: { type: 'string' },
@@ -60,6 +61,7 @@ try {
     const settings = {
       seconds: Number(values.seconds),
       rounds: Number(values.rounds),
+      packed: values.packed,
       profile: values.profile,
       folder,
     };

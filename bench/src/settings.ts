@@ -7,6 +7,8 @@ export interface Settings {
   readonly seconds: number;
   /** Measurements of each thing; the table shows medians. */
   readonly rounds: number;
+  /** On packed rings, beside our own figures on split ones. */
+  readonly packed: boolean;
   /** A folder for CPU profiles of our server; undefined for none. */
   readonly profile: string | undefined;
   /** A folder for sockets. */
@@ -22,6 +24,10 @@ export const BUSY_POLL = 10_000;
 export const WARM_UP = 1;
 
 /** A measurement on a socket of its own. */
-export function measurementOf({ folder, seconds }: Settings, name: string): Measurement {
-  return { socketPath: join(folder, `${name}.sock`), seconds, warmUp: WARM_UP, core: CLIENT_CORE };
+export function measurementOf({ folder, seconds, packed }: Settings, name: string): Measurement {
+  const socketPath = join(folder, `${name}.sock`);
+  return { socketPath, seconds, warmUp: WARM_UP, core: CLIENT_CORE, packed };
 }
+
+/** How the figures on split rings are called, beside those on packed ones. */
+export const ON_SPLIT_RINGS = 'rxvhost on split rings';

@@ -7,7 +7,13 @@ import {
 import { OwnServer } from '../peers/own-server.js';
 import { loopRate, type Measurement, receiveRate, transmitRate } from '../peers/vhost-client.js';
 import type { Result } from '../result.js';
-import { BUSY_POLL, measurementOf, SERVER_CORE, type Settings } from '../settings.js';
+import {
+  BUSY_POLL,
+  measurementOf,
+  ON_SPLIT_RINGS,
+  SERVER_CORE,
+  type Settings,
+} from '../settings.js';
 
 const MILLION = 1e6;
 
@@ -55,21 +61,36 @@ async function compare(settings: Settings, memoryCase: MemoryCase): Promise<Resu
   const { name, backend, peerName, startPeer, rate } = memoryCase;
   const own: number[] = [];
   const figures: number[] = [];
+  const split: number[] = [];
   for (let round = 0; round < settings.rounds; round += 1) {
     const measurement = measurementOf(settings, `${backend}${round}`);
     const { socketPath } = measurement;
     const peer = await startPeer(socketPath, SERVER_CORE);
     figures.push((await rate(measurement)) / MILLION);
     await peer.stop();
-    const server = await OwnServer.start({
-      socketPath,
-      backend,
-      core: SERVER_CORE,
-      busyPoll: BUSY_POLL,
-      profile: settings.profile,
-    });
-    own.push((await rate(measurement)) / MILLION);
-    await server.stop();
+    own.push(await ownRate(settings, memoryCase, measurement));
+    if (!settings.packed) continue;
+    split.push(await ownRate(settings, memoryCase, { ...measurement, packed: false }));
   }
-  return [{ name, unit: 'Mframes/s', better: 'more', own, peers: [{ name: peerName, figures }] }];
+  const peers = [{ name: peerName, figures }];
+  if (settings.packed) peers.push({ name: ON_SPLIT_RINGS, figures: split });
+  return [{ name, unit: 'Mframes/s', better: 'more', own, peers }];
+}
+
+async function ownRate(
+  { profile }: Settings,
+  { backend, rate }: MemoryCase,
+  measurement: Measurement,
+): Promise<number> {
+  const { socketPath } = measurement;
+  const server = await OwnServer.start({
+    socketPath,
+    backend,
+    core: SERVER_CORE,
+    busyPoll: BUSY_POLL,
+    profile,
+  });
+  const frames = await rate(measurement);
+  await server.stop();
+  return frames / MILLION;
 }

@@ -13,6 +13,8 @@ export interface Measurement {
   readonly warmUp: number;
   /** Processor of the client. */
   readonly core: number;
+  /** Whether the client's rings are packed. */
+  readonly packed: boolean;
 }
 
 /** Frames a second that the server at a socket takes from a client which offers all it can. */
@@ -55,7 +57,7 @@ async function withTransmittingClient(
 }
 
 async function withClient(
-  { socketPath, core }: Measurement,
+  { socketPath, core, packed }: Measurement,
   { mode, txFirst = 0 }: { mode: 'txonly' | 'rxonly' | 'io'; txFirst?: number },
   measure: (client: Testpmd) => Promise<number>,
 ): Promise<number> {
@@ -63,7 +65,7 @@ async function withClient(
     name: 'bench-client',
     mode,
     core,
-    devices: [`net_virtio_user0,path=${socketPath},queue_size=256`],
+    devices: [`net_virtio_user0,path=${socketPath},queue_size=256,packed_vq=${packed ? 1 : 0}`],
     arguments: mode === 'io' ? ['--port-topology=loop'] : [],
   });
   try {

@@ -33,22 +33,47 @@ export class PackedUsed {
 
   /** Chains that nothing was written to, each with a descriptor of its own. */
   readable(ring: PackedRing, heads: Uint32Array, first: number, count: number): void {
-    for (let chain = first; chain < first + count; chain += 1) {
-      this.#write(ring, heads[chain] as number, 0);
+    const end = first + Math.min(count, this.taken.outstanding);
+    if (end === first) return;
+    this.#write(ring, heads[first] as number, 0);
+    if (this.#pending === 0) return;
+    const { words, first: start, size } = ring;
+    const { descriptors } = this.taken;
+    let { position, wrap } = this.at;
+    let turn = wrap === 1 ? USED_IN_ROUND_1 : 0;
+    let passed = 0;
+    // As `#write` does it, for one chain after the other: this is the hot loop of sending.
+    for (let chain = first + 1; chain < end; chain += 1) {
+      const id = heads[chain] as number;
+      let held = descriptors[id] as number;
+      if (held === 0) held = 1;
+      else descriptors[id] = 0;
+      const at = start + 4 * position;
+      words[at + 2] = 0;
+      words[at + 3] = id | turn;
+      passed += held;
+      position += held;
+      if (position >= size) {
+        position -= size;
+        turn ^= USED_IN_ROUND_1;
+        wrap = wrap === 1 ? 0 : 1;
+      }
     }
+    this.at.position = position;
+    this.at.wrap = wrap;
+    this.#pending += passed;
+    this.taken.outstanding -= passed;
   }
 
   /** The same in one descriptor for all: it names the last, and the driver knows the others (IN_ORDER). */
   batch(ring: PackedRing, heads: Uint32Array, first: number, count: number): void {
-    const { descriptors } = this.taken;
-    if (count === 0) return;
+    const end = first + Math.min(count, this.taken.outstanding);
+    if (end === first) return;
     let skipped = 0;
-    for (let chain = first; chain < first + count - 1; chain += 1) {
-      const id = heads[chain] as number;
-      skipped += descriptors[id] as number;
-      descriptors[id] = 0;
+    for (let chain = first; chain < end - 1; chain += 1) {
+      skipped += this.taken.remove(heads[chain] as number);
     }
-    this.#write(ring, heads[first + count - 1] as number, 0, skipped);
+    this.#write(ring, heads[end - 1] as number, 0, skipped);
   }
 
   /** The chains that the frames of a receive batch fill, with the bytes written in each. */
@@ -84,11 +109,9 @@ export class PackedUsed {
   /** @param skipped - descriptors of chains before it that the same used descriptor is for */
   #write(ring: PackedRing, id: number, written: number, skipped = 0): void {
     const { words, first } = ring;
-    const { descriptors } = this.taken;
-    const passed = skipped + (descriptors[id] as number);
-    // Nothing was taken by that id: it has been given back before.
-    if (!(passed > 0)) return;
-    descriptors[id] = 0;
+    const passed = skipped + this.taken.remove(id);
+    // Nothing is out: it has been given back before.
+    if (passed > this.taken.outstanding) return;
     const { position, wrap } = this.at;
     const at = first + 4 * position;
     const word = id | (wrap === 1 ? USED_IN_ROUND_1 : 0) | (written > 0 ? WROTE : 0);

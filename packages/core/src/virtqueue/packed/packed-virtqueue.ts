@@ -110,52 +110,48 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     const { size } = this;
     const taken = this.#taken;
     batch.reset(ring.windows, skip);
-    taken.begin();
     this.fault = undefined;
     this.truncated = false;
     let most = Math.min(limit, batch.capacity, size - taken.outstanding);
-    let ready = ring.available(this.#next, most);
-    if (ready === 0) return 0;
     const { words, first } = ring;
     const { heads, lengths, firstSegment, segments } = batch;
     const { window: segmentWindow, offset: segmentOffset, length: segmentLength } = segments;
-    const { descriptors, order } = taken;
     const wanted = direction << 16;
     const segmentRoom = segments.capacity - MAX_SEGMENTS;
     const walkedLimit = this.walker.walked + DESCRIPTORS_PER_TAKE;
     this.walker.refresh();
     let { start, end, window, offset } = this.walker.stretch(direction);
     let shift = start - offset;
-    let { position } = this.#next;
-    let orderEnd = taken.end;
+    // Words of descriptors that are available, up to the ring's end: read so far, now, and to be read.
+    let begun = 0;
+    let at = 0;
+    let last = 0;
     let segment = 0;
     let count = 0;
-    let plain = 0;
     let bounded = false;
-    while (count < most) {
-      if (ready <= 0) {
-        this.#passPlain(plain);
-        plain = 0;
-        ready = ring.available(this.#next, most - count);
+    while (!bounded) {
+      if (at >= last) {
+        this.#passPlain((at - begun) >>> 2);
+        begun = at;
+        const ready = ring.available(this.#next, most - count);
         if (ready === 0) break;
+        const { position } = this.#next;
+        begun = first + 4 * position;
+        at = begun;
+        last = at + 4 * Math.min(ready, size - position);
       }
-      const at = first + 4 * position;
-      const last = words[at + 3] as number;
+      const word = words[at + 3] as number;
       const length = words[at + 2] as number;
       const address = (words[at + 1] as number) * 0x1_0000_0000 + (words[at] as number);
-      const id = last & 0xffff;
+      const id = word & 0xffff;
       if (
-        (last & SPECIAL) === wanted &&
+        (word & SPECIAL) === wanted &&
         length >= minimum &&
         length !== 0 &&
         address >= start &&
         address + length <= end &&
-        id < size &&
-        descriptors[id] === 0
+        id < size
       ) {
-        descriptors[id] = 1;
-        order[orderEnd] = id | 0x1_0000;
-        orderEnd = orderEnd + 1 === size ? 0 : orderEnd + 1;
         segmentWindow[segment] = window;
         segmentOffset[segment] = address - shift;
         segmentLength[segment] = length;
@@ -164,32 +160,28 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
         lengths[count] = length;
         count += 1;
         firstSegment[count] = segment;
-        position = position + 1 === size ? 0 : position + 1;
-        plain += 1;
-        ready -= 1;
+        at += 4;
         bounded = segment > segmentRoom;
-        if (bounded) break;
         continue;
       }
       segments.count = segment;
-      taken.end = orderEnd;
-      this.#passPlain(plain);
-      plain = 0;
+      this.#passPlain((at - begun) >>> 2);
+      begun = at;
       const used = this.#takeCarefully(batch, count, minimum, direction);
       if (used === 0) break;
-      orderEnd = taken.end;
-      position = this.#next.position;
+      at = Math.min(at + 4 * used, last);
+      begun = at;
       count += 1;
-      ready -= used;
       most = Math.min(most, count + size - taken.outstanding);
+      // What is left of these descriptors may be more than there is room for.
+      last = Math.min(last, at + 4 * (most - count));
       segment = segments.count;
       ({ start, end, window, offset } = this.walker.stretch(direction));
       shift = start - offset;
       bounded = segment > segmentRoom || this.walker.walked > walkedLimit;
-      if (bounded) break;
     }
-    taken.end = orderEnd;
-    this.#passPlain(plain);
+    this.#passPlain((at - begun) >>> 2);
+    taken.took(heads, count);
     segments.count = segment;
     batch.count = count;
     this.truncated = bounded && count < most && !this.isEmpty();
@@ -242,7 +234,7 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     const walker = this.walker;
     request.reset(this.ring.windows, 0);
     answer.reset(this.ring.windows, 0);
-    this.#taken.begin();
+    this.#taken.took(request.heads, 0);
     this.fault = undefined;
     if (this.isEmpty()) return 0;
     walker.refresh();
@@ -251,11 +243,12 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     this.#taken.add(walker.bufferId, walker.ringDescriptors);
     this.#next.move(walker.ringDescriptors);
     splitExchange(request, answer, walker.bufferId, walker.readableBytes);
+    this.#taken.took(request.heads, 1);
     return 1;
   }
 
   putBack(chains: number): void {
-    for (let chain = 0; chain < chains; chain += 1) this.#next.move(-this.#taken.putBack());
+    this.#next.move(-this.#taken.putBack(chains));
   }
 
   completeReadable(heads: Uint32Array, first: number, count: number): void {
