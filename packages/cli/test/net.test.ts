@@ -264,6 +264,11 @@ t.test('offloads and queue pairs are those that were asked for', async (t) => {
   t.equal(all.offeredFeatures & (HOST_OFFLOADS | STATUS | MQ), HOST_OFFLOADS | STATUS | MQ);
   const some = await offered('null', '--offloads=-csum,-status');
   t.equal(some.offeredFeatures & (HOST_OFFLOADS | STATUS | MQ), 0n);
+  const { RING_PACKED, IN_ORDER, RING_RESET } = FEATURE;
+  const rings = RING_PACKED | IN_ORDER | RING_RESET;
+  t.equal(all.offeredFeatures & rings, rings);
+  const plain = await offered('null', '--rings=none,in-order');
+  t.equal(plain.offeredFeatures & rings, IN_ORDER);
   const few = await offered('null', '--offloads=none,csum,host-tso4');
   t.equal(few.offeredFeatures & (CSUM | HOST_TSO4 | HOST_TSO6), CSUM | HOST_TSO4);
 });

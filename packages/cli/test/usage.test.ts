@@ -71,6 +71,7 @@ const BAD_COMMAND_LINES: readonly (readonly [string, readonly string[], RegExp])
   ['queues that are no number', ['net', SOCKET, '--backend=null:queues=two'], /1 to 16/],
   ['an unknown offload', ['net', SOCKET, NULL, '--offloads=-host-tso5'], /'host-tso5|host-tso4/],
   ['an empty offload', ['net', SOCKET, NULL, '--offloads=csum,'], /'' is not known/],
+  ['an unknown way to use a ring', ['net', SOCKET, NULL, '--rings=split'], /'split' is not known/],
   ['an offload without its base', ['net', SOCKET, NULL, '--offloads=none,host-tso4'], /need csum/],
   ['a backend fd that is no number', ['net', SOCKET, '--backend=fd:x'], /fd:x.*descriptor/],
   ['no backend fd', ['net', SOCKET, '--backend=fd'], /fd:N/],

@@ -11,6 +11,7 @@ import {
 import { UsageError } from '../usage-error.js';
 import { parseMac, parseMtu, parseQueueSize } from '../values.js';
 import { OFFLOAD_ITEMS, parseOffloads } from './offload-list.js';
+import { parseRings, RING_ITEMS } from './ring-list.js';
 
 /** What `rxvhost net` was asked to do. */
 export interface NetOptions {
@@ -38,6 +39,13 @@ export const NET_OPTIONS: readonly OptionRow[] = [
       'offloads to offer or, with -, not to offer (those that the backend gives), such as\n' +
       '-host-ufo,-host-uso or none,csum,host-tso4. Without a base nothing that depends on it.\n' +
       `Names: none, ${OFFLOAD_ITEMS.slice(0, 7).join(', ')},\n${OFFLOAD_ITEMS.slice(7).join(', ')}`,
+  },
+  {
+    name: 'rings',
+    value: 'LIST',
+    help:
+      'ways to use a ring to offer or, with -, not to offer (each is), such as -packed or none,reset.\n' +
+      `Names: none, ${RING_ITEMS.join(', ')}`,
   },
   {
     name: 'control-queue',
@@ -79,10 +87,12 @@ function parseNic(given: GivenOptions): VhostNetOptions {
   const mtu = given.get('mtu');
   const queueSize = given.get('queue-size');
   const offloads = given.get('offloads');
+  const rings = given.get('rings');
   return {
     ...(mac === undefined ? {} : { mac: parseMac(mac) }),
     ...(mtu === undefined ? {} : { mtu: parseMtu(mtu) }),
     ...(offloads === undefined ? {} : { offloads: parseOffloads(offloads) }),
+    ...(rings === undefined ? {} : { rings: parseRings(rings) }),
     ...(given.has('control-queue') ? { controlQueue: true } : {}),
     ...(given.has('iommu') ? { iommu: true } : {}),
     ...(queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) }),
