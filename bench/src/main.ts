@@ -11,6 +11,7 @@ import { loopBack, receiveFill, transmitDrain } from './cases/memory.js';
 import { packetSocket } from './cases/raw.js';
 import { ringWalk } from './cases/ring-walk.js';
 import { kickToCall } from './cases/round-trip.js';
+import { scale } from './cases/scale.js';
 import { transmitTap } from './cases/tap.js';
 import { vsockStreams } from './cases/vsock.js';
 import { vsockOfQemu } from './cases/vsock-qemu.js';
@@ -28,6 +29,7 @@ const CASES: Record<string, (settings: Settings) => Result[] | Promise<Result[]>
   gso: gsoTransfer,
   vsock: vsockStreams,
   'vsock-qemu': vsockOfQemu,
+  scale,
 };
 
 const USAGE = `usage: npm run bench -- [CASE ...] [--json] [--packed] [--rounds=N] [--seconds=N] [--profile=FOLDER]

@@ -11,14 +11,17 @@ export class CopyingSink implements PacketSocket {
   readonly headerLength = 0;
   readonly readable$ = NEVER;
   readonly writable$ = NEVER;
-  readonly #buffer = new Uint8Array(BUFFER_SIZE);
 
-  constructor(private readonly copier: FrameCopier) {}
+  /** @param buffer - where frames are copied to; may be that of other sinks too */
+  constructor(
+    private readonly copier: FrameCopier,
+    private readonly buffer = new Uint8Array(BUFFER_SIZE),
+  ) {}
 
   send(batch: PacketBatch, first: number): number {
     let next = first;
     while (next < batch.count) {
-      const copied = this.copier.gather(batch, next, this.#buffer, 0);
+      const copied = this.copier.gather(batch, next, this.buffer, 0);
       if (copied === 0) {
         // Larger than the whole buffer: no frame that a NIC sends.
         batch.results[next] = -90;

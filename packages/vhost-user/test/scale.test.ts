@@ -20,6 +20,8 @@ const REHEARSAL = Math.max(500, CONNECTIONS / 2);
  */
 const HEAP_TOLERANCE = 1_200_000;
 
+t.setTimeout(60_000 + 100 * CONNECTIONS);
+
 /** Connects a front-end and lets it go, each time in another state. */
 async function comeAndGo(t: Test, vm: TestVm, path: string, rounds: number): Promise<void> {
   for (let round = 0; round < rounds; round += 1) {

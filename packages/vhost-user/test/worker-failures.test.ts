@@ -8,6 +8,8 @@ import { resources } from './support/resources.js';
 import { nicWorkers, tidyTest } from './support/threads.js';
 import { bootVm, codeOf, exchange } from './support/worker-vm.js';
 
+t.setTimeout(300_000); // workers take long to start on a busy machine
+
 const ENDINGS = [
   { onFrame: 'throw', code: 'EIO', message: /a mistake in a backend/ },
   { onFrame: 'exit', code: 'EIO', message: /exited with code 9/ },
@@ -46,11 +48,14 @@ for (const { onFrame, code, message } of ENDINGS) {
 tidyTest(t, 'T43 a worker that does not answer is terminated, and closing ends', async (t) => {
   const workers = nicWorkers(t, { closeTimeout: 100 });
   const path = socketPath(t);
-  const server = await workers.serve({ onFrame: 'spin' }, { socketPath: path });
+  const spinning = new Int32Array(new SharedArrayBuffer(8));
+  const options = { onFrame: 'spin', release: spinning.buffer } as const;
+  const server = await workers.serve(options, { socketPath: path });
   const faults: string[] = [];
   server.errors$.subscribe(({ error }) => faults.push(error.code));
   const vm = await bootVm(t, path);
   vm.send(1);
+  await until(t, 'it hangs', () => Atomics.load(spinning, 1) === 1);
   await workers.close();
   t.same(faults, ['ETIMEDOUT']);
   t.notOk(existsSync(path));

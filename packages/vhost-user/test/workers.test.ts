@@ -11,6 +11,8 @@ import { RecordingDevice } from './support/recording-device.js';
 import { nicWorkers, tidyTest } from './support/threads.js';
 import { bootVm, codeOf, exchange } from './support/worker-vm.js';
 
+t.setTimeout(300_000); // workers take long to start on a busy machine
+
 tidyTest(t, 'a device in a worker carries frames, and tells what it does', async (t) => {
   const path = socketPath(t);
   const workers = nicWorkers(t);
@@ -70,9 +72,7 @@ tidyTest(
       faults.push(`${connection} ${request} ${error.code}`),
     );
     server.device.errors$.subscribe(({ queue, error }) => {
-      t.ok(error instanceof VhostError);
-      t.ok(error.message.endsWith(` (${error.code})`) && !error.message.includes(')('));
-      faults.push(`queue ${queue} ${error.code}`);
+      faults.push(`queue ${queue} ${error instanceof VhostError ? error.message : error}`);
     });
     const vm = await bootVm(t, path);
     const refused = vm.frontend?.request('SET_VRING_NUM', { index: 0, num: 3 });
@@ -82,7 +82,7 @@ tidyTest(
     vm.arena.writeUint16(availableRing + 4, 0xffff); // a head that there is not
     vm.nic.ring(1).kick.signal();
     await until(t, 'both faults', () => faults.length >= 2);
-    t.match(faults, ['1 SET_VRING_NUM EBUSY', /^queue 1 E/]);
+    t.match(faults, ['1 SET_VRING_NUM EBUSY', /^queue 1 available head 65535 [^()]* \(EINVAL\)$/]);
   },
 );
 
