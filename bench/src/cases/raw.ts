@@ -46,7 +46,7 @@ export async function packetSocket(settings: Settings): Promise<Result[]> {
 async function send(settings: Settings, namespace: NetworkNamespace): Promise<Result> {
   const figures = newFigures();
   for (let round = 0; round < settings.rounds; round += 1) {
-    const measurement = measurementOf(settings, `raw-send${round}`);
+    const measurement = measurementOf({ ...settings, packed: false }, `raw-send${round}`);
     await measureServers(settings, namespace, measurement, figures, () =>
       forwardRate(measurement, namespace, FAR),
     );
@@ -68,7 +68,7 @@ async function receive(settings: Settings, namespace: NetworkNamespace): Promise
     }
   };
   for (let round = 0; round < settings.rounds; round += 1) {
-    const measurement = measurementOf(settings, `raw-receive${round}`);
+    const measurement = measurementOf({ ...settings, packed: false }, `raw-receive${round}`);
     await measureServers(settings, namespace, measurement, figures, () =>
       whileSending(measurement, () => guestRate(measurement)),
     );
