@@ -115,7 +115,7 @@ export interface Virtqueue {
    * @returns 1, or 0 with `fault` set or not
    */
   takeExchange(request: PacketBatch, answer: PacketBatch): number;
-  /** Returns the last `chains` taken (seed B4). */
+  /** Returns the last `chains` of the last take (seed B4). */
   putBack(chains: number): void;
 
   /**

@@ -198,6 +198,8 @@ export class BackEnd {
   readonly #queue: Virtqueue;
   readonly #batch = new PacketBatch();
   readonly #held: number[] = [];
+  /** Chains of the last take, which may be put back. */
+  #latest = 0;
 
   constructor(scene: Scene, life: Life) {
     this.#queue = scene.makeQueue(life);
@@ -210,10 +212,12 @@ export class BackEnd {
       case 'take': {
         const taken = this.#queue.takeReadable(this.#batch, count, 0, 0);
         this.#held.push(...this.#batch.heads.subarray(0, taken));
+        this.#latest = taken;
         return;
       }
       case 'put back': {
-        const chains = Math.min(count, this.#held.length);
+        const chains = Math.min(count, this.#held.length, this.#latest);
+        this.#latest -= chains;
         this.#held.length -= chains;
         this.#queue.putBack(chains);
         return;
