@@ -28,6 +28,8 @@ interface Hoard {
 async function startHoarder(ending: string, given: number) {
   const worker = new Worker(hoarder, {
     workerData: { path: join(folder, ending), given, ending },
+    // Not what the test runner loads into this process: it would hold fds of its own.
+    execArgv: [],
     resourceLimits: { maxOldGenerationSizeMb: 32 },
   });
   const ended = new Promise((resolve) => {
@@ -41,7 +43,9 @@ async function startHoarder(ending: string, given: number) {
 for (const ending of ['is terminated', 'throws', 'exits', 'runs out of memory']) {
   cleanTest(t, `T92 a worker that ${ending} leaves no fd and no mapping`, async (t) => {
     // The first worker of a process brings fds of Node's own that stay.
-    await new Promise((resolve) => new Worker('', { eval: true }).once('exit', resolve));
+    await new Promise((resolve) =>
+      new Worker('', { eval: true, execArgv: [] }).once('exit', resolve),
+    );
     const given = createMemfd('given', 4096);
     const before = openFds().length;
     const { worker, hoard, ended } = await startHoarder(ending, given);
