@@ -17,7 +17,7 @@ const ENDINGS = [
 ] as const;
 for (const { onFrame, code, message } of ENDINGS) {
   tidyTest(t, `T43 a worker ends (${onFrame}): its devices say so, others go on`, async (t) => {
-    const workers = nicWorkers(t, { workers: 2, resourceLimits: { maxOldGenerationSizeMb: 160 } });
+    const workers = nicWorkers(t, { workers: 2, resourceLimits: { maxOldGenerationSizeMb: 48 } });
     const paths = Array.from({ length: 3 }, () => socketPath(t));
     const [bad, good, beside] = await Promise.all([
       workers.serve({ onFrame }, { socketPath: paths[0] as string }),

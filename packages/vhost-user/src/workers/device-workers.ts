@@ -25,8 +25,13 @@ export interface DeviceWorkersOptions {
   readonly module: string | URL;
   /** The most worker threads, at least 1. Left out: one for each device. */
   readonly workers?: number;
-  /** What each thread may use; see `worker_threads`. A worker over its limits ends. */
+  /**
+   * What each thread may use; see `worker_threads`. A worker over its limits ends. V8 ends the whole
+   * process where a thread fills its memory too quickly: on Node 24 we saw that with limits of 64 MB and more.
+   */
   readonly resourceLimits?: ResourceLimits;
+  /** Node's options for the threads, such as `--import=tsx`; the process's own unless set. */
+  readonly execArgv?: readonly string[];
   /**
    * Milliseconds that a worker has to close a device; one that does not answer by then is terminated,
    * with all that it serves. 10,000 unless set.
@@ -124,10 +129,11 @@ export class DeviceWorkers<Options = undefined, Statistics = NetStatistics> {
   }
 
   #start(): WorkerThread<Options, Statistics> {
-    const { module, resourceLimits, closeTimeout = CLOSE_TIMEOUT } = this.options;
+    const { module, resourceLimits, execArgv, closeTimeout = CLOSE_TIMEOUT } = this.options;
     const thread = new WorkerThread<Options, Statistics>({
       module: String(module),
       resourceLimits,
+      execArgv,
       closeTimeout,
     });
     this.#threads.add(thread);

@@ -14,6 +14,7 @@ const ENTRY = new URL('./worker-main.js', import.meta.url);
 export interface WorkerThreadOptions {
   readonly module: string;
   readonly resourceLimits: ResourceLimits | undefined;
+  readonly execArgv: readonly string[] | undefined;
   /** Milliseconds. */
   readonly closeTimeout: number;
 }
@@ -44,6 +45,7 @@ export class WorkerThread<Options, Statistics> {
       name: 'rxvhost devices',
       workerData,
       ...(options.resourceLimits && { resourceLimits: options.resourceLimits }),
+      ...(options.execArgv && { execArgv: [...options.execArgv] }),
     });
     this.#worker.on('message', (message: FromWorker<Statistics>) => this.#receive(message));
     this.#worker.on('error', (error) => {

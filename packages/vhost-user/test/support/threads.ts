@@ -9,17 +9,22 @@ let warm: Promise<unknown> | undefined;
 
 /** The first worker of a process leaves fds of Node's own; afterwards their number stays. */
 function warmUp(): Promise<unknown> {
-  warm ??= new Promise((resolve) => new Worker('', { eval: true }).once('exit', resolve));
+  warm ??= new Promise((resolve) =>
+    new Worker('', { eval: true, execArgv: [] }).once('exit', resolve),
+  );
   return warm;
 }
 
-/** Workers that make the fixture's NICs, closed at the end of the test. */
+/**
+ * Workers that make the fixture's NICs, closed at the end of the test. They are without what the test
+ * runner loads into this process, which takes memory and fds of its own.
+ */
 export function nicWorkers(
   t: Test,
   options: Partial<DeviceWorkersOptions> = {},
 ): DeviceWorkers<NicOptions> {
   const module = new URL('../fixtures/nic-worker.js', import.meta.url);
-  const workers = new DeviceWorkers<NicOptions>({ module, ...options });
+  const workers = new DeviceWorkers<NicOptions>({ module, execArgv: [], ...options });
   t.teardown(() => workers.close());
   return workers;
 }
