@@ -227,6 +227,29 @@ t.test('C13 stopping waits for what is outstanding and publishes it once', async
 });
 
 t.test(
+  'C13 a change of backends that ends late gives up nothing of the next backend',
+  async (t) => {
+    const nic = setUp();
+    const other = new ReferenceSocket();
+    nic.offerFrames([long(1)]);
+    nic.turns.settle();
+    const changed = nic.nic.setBackend(1, other);
+    nic.offerFrames([long(2)]);
+    nic.turns.settle();
+    const detached = nic.nic.setBackend(1, undefined);
+    nic.socket.completeAll();
+    nic.turns.settle();
+    await changed;
+    t.equal(nic.transmit.usedIndex, 1, 'the first backend’s frame');
+    other.completeAll();
+    nic.turns.settle();
+    await detached;
+    t.equal(nic.transmit.usedIndex, 2, 'and the second one’s');
+    t.same(nic.faults, []);
+  },
+);
+
+t.test(
   'C13 a backend change and a reset wait too, and memory stays mapped meanwhile',
   async (t) => {
     const nic = setUp();

@@ -28,8 +28,9 @@ interface Hoard {
 async function startHoarder(ending: string, given: number) {
   const worker = new Worker(hoarder, {
     workerData: { path: join(folder, ending), given, ending },
-    // Not what the test runner loads into this process: it would hold fds of its own.
+    // Not what the test runner loads into this process: it would hold fds and memory of its own.
     execArgv: [],
+    env: {},
     resourceLimits: { maxOldGenerationSizeMb: 32 },
   });
   const ended = new Promise((resolve) => {

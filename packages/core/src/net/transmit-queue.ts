@@ -65,19 +65,22 @@ export class TransmitQueue implements NetQueue {
 
   settled(): Promise<void> | undefined {
     if (this.#leaving.length === 0) return undefined;
-    return Promise.all(this.#leaving.map((path) => path.drain())).then(() => {
+    const leaving = [...this.#leaving];
+    return Promise.all(leaving.map((path) => path.drain())).then(() => {
       this.#reap();
-      if (this.attachment === undefined) this.#giveUpLeaving();
+      if (this.attachment === undefined) this.#giveUp(leaving);
     });
   }
 
   /**
    * What has completed and still cannot be published never will be: the front-end, which alone can
-   * tell where the ring is, waits for this queue to stop (B10, T16).
+   * tell where the ring is, waits for this queue to stop (B10, T16). A path that was left later may
+   * have frames outstanding, and has a wait of its own.
    */
-  #giveUpLeaving(): void {
-    const lost = this.#leaving.reduce((sum, path) => sum + path.unpublished, 0);
-    this.#leaving = [];
+  #giveUp(paths: readonly TransmitPath[]): void {
+    const left = this.#leaving.filter((path) => paths.includes(path));
+    const lost = left.reduce((sum, path) => sum + path.unpublished, 0);
+    this.#leaving = this.#leaving.filter((path) => !paths.includes(path));
     if (lost === 0) return;
     const what = `${lost} frames were sent and cannot be given back: the ring is not mapped`;
     this.context.fail(new VhostError('EFAULT', what));

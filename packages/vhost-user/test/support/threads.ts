@@ -5,6 +5,9 @@ import type { NicOptions } from '../fixtures/nic-worker.js';
 import { until } from './bench.js';
 import { resources } from './resources.js';
 
+// Coverage of workers takes so much memory in them that V8 ends the process where one runs out of it.
+delete process.env['NODE_V8_COVERAGE'];
+
 let warm: Promise<unknown> | undefined;
 
 /** The first worker of a process leaves fds of Node's own; afterwards their number stays. */
