@@ -1,7 +1,12 @@
 import fc from 'fast-check';
 import { Subject } from 'rxjs';
 import t from 'tap';
-import { CompletionBatch, type PacketBatch, type ZeroCopySender } from '../src/index.js';
+import {
+  CompletionBatch,
+  type PacketBatch,
+  splitInflightBytes,
+  type ZeroCopySender,
+} from '../src/index.js';
 import { FakeSocket, frame, makeNic } from './support/nic.js';
 
 /** A backend that sends by reference and completes when the test says so. */
@@ -73,6 +78,63 @@ t.test(
     t.match(statistics(nic), { zeroCopy: 1, frames: 3 });
   },
 );
+
+const usedIds = (nic: ReturnType<typeof setUp>) =>
+  Array.from({ length: nic.transmit.usedIndex }, (_, index) => nic.transmit.used(index).id);
+
+t.test(
+  'T12 while it is noted what is in flight, copied frames wait for those before',
+  async (t) => {
+    const socket = new ReferenceSocket();
+    const nic = { ...makeNic({ backends: socket }), socket };
+    nic.setUp();
+    nic.nic.setInflight(1, new Uint8Array(splitInflightBytes(8)));
+    nic.run();
+    nic.offerFrames([frame(1), long(2), frame(3), long(4)]);
+    nic.turns.settle();
+    t.equal(nic.socket.sent.length, 4);
+    t.same(usedIds(nic), [0], 'as with IN_ORDER: what is in flight is the oldest of the ring');
+    nic.socket.completeAll();
+    nic.turns.settle();
+    t.same(usedIds(nic), [0, 1, 2, 3]);
+  },
+);
+
+t.test('C11 T12 in order, nothing overtakes what is out where the queue was before', async (t) => {
+  const socket = new ReferenceSocket();
+  const nic = { ...makeNic({ backends: socket }), socket };
+  nic.setUp();
+  nic.nic.setInflight(1, new Uint8Array(splitInflightBytes(8)));
+  nic.run();
+  nic.offerFrames([long(1), long(2)]);
+  nic.turns.settle();
+  nic.nic.runQueue(1, 'discarding');
+  nic.offerFrames([frame(3), long(4)]);
+  nic.turns.settle();
+  t.same(usedIds(nic), [], 'a disabled queue discards, but not before its turn has come');
+  nic.socket.completeAll();
+  nic.turns.settle();
+  t.same(usedIds(nic), [0, 1, 2, 3]);
+  t.match(statistics(nic), { drops: { disabled: 2 } });
+});
+
+t.test('C11 C13 what never completes holds up a queue in order only for so long', async (t) => {
+  const socket = new ReferenceSocket();
+  const nic = { ...makeNic({ backends: socket, drainTimeout: 1 }), socket };
+  nic.setUp();
+  nic.nic.setInflight(1, new Uint8Array(splitInflightBytes(8)));
+  nic.run();
+  nic.offerFrames([long(1)]);
+  nic.turns.settle();
+  nic.nic.runQueue(1, 'discarding');
+  nic.offerFrames([frame(2)]);
+  nic.turns.settle();
+  while (nic.faults.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  await Promise.resolve();
+  nic.turns.settle();
+  t.match(nic.faults, [{ queue: 1, error: { code: 'ETIMEDOUT' } }]);
+  t.match(statistics(nic), { drops: { disabled: 1 } });
+});
 
 t.test('C11 used entries are published in order although completions come in any', async (t) => {
   const nic = setUp();

@@ -99,10 +99,16 @@ export class TransmitQueue implements NetQueue {
   #leave(): void {
     const path = this.#path;
     this.#path = undefined;
-    if (path?.drain() !== undefined || (path?.unpublished ?? 0) > 0) {
-      this.#leaving.push(path as TransmitPath);
-      this.context.work.queue(this);
-    }
+    if (path === undefined) return;
+    const drained = path.drain();
+    if (drained === undefined && path.unpublished === 0) return;
+    this.#leaving.push(path);
+    this.context.work.queue(this);
+    // Completions wake the handler; giving up on those that never come does not.
+    void drained?.then(() => {
+      const givenUp = path.unpublished === 0 && this.#leaving.includes(path);
+      if (givenUp && this.attachment !== undefined) this.context.work.queue(this);
+    });
   }
 
   /** Publishes what has completed on any path, in the order of each. */
@@ -130,6 +136,8 @@ export class TransmitQueue implements NetQueue {
     this.#reap();
     if (attachment === undefined || path === undefined || queue === undefined) return;
     if (this.#faulted) return;
+    // In order, nothing may be published before what is still out on a path that was left.
+    if (queue.inOrder && this.#leaving.length > 0) return;
     const { socket } = attachment;
     const fill = this.#fillOf(socket);
     if (fill >= FULL) {

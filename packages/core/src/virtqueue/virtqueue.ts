@@ -82,7 +82,7 @@ export interface Virtqueue {
   readonly size: number;
   /** Where it has got to: what GET_VRING_BASE answers, which the layout defines. */
   readonly base: number;
-  /** Chains must be completed in the order in which they were taken (IN_ORDER). */
+  /** Chains must be completed in the order in which they were taken: IN_ORDER, or an inflight region. */
   readonly inOrder: boolean;
   /**
    * What is wrong with the chain at which the last take ended (seed B1); undefined when it ended for
