@@ -17,6 +17,7 @@ export * from './channel/message-channel.js';
 export * from './channel/received-fds.js';
 export * from './frontend/backend-channel-peer.js';
 export * from './frontend/frontend-requests.js';
+export * from './frontend/inflight-file.js';
 export * from './frontend/reconnecting-frontend.js';
 export * from './frontend/request-connection.js';
 export * from './frontend/vhost-user-frontend.js';

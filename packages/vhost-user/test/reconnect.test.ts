@@ -1,11 +1,5 @@
 /** A front-end whose back-end is killed and comes back. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { NET_FEATURE } from '@rxvhost/core';
 import { connectUnix, UnixListener } from '@rxvhost/sys';
 import { VirtualTimeScheduler } from 'rxjs';
@@ -17,35 +11,17 @@ import {
   VhostUserFrontend,
 } from '../src/index.js';
 import { memfdMappings, openFds, until } from './support/bench.js';
+import { killServer, socketPathFor, startServer } from './support/server-process.js';
 import { DRIVER_FEATURES, TestVm } from './support/test-vm.js';
 
-const program = fileURLToPath(new URL('./fixtures/loopback-server.js', import.meta.url));
 const { CSUM, HOST_TSO4 } = NET_FEATURE;
 
 // Many processes are started: a busy machine needs its time.
 t.setTimeout(120_000);
 
-function socketPathFor(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'rxvhost-reconnect-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  return join(folder, 'nic.sock');
-}
-
-/** A server in a process of its own, ready for connections. */
-async function startServer(t: Test, path: string, missing = ''): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [program, path, missing], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  t.teardown(() => child.kill('SIGKILL'));
-  await once(child.stdout ?? child, 'data');
-  return child;
-}
-
-async function killServer(child: ChildProcess): Promise<void> {
-  const exited = once(child, 'exit');
-  child.kill('SIGKILL');
-  await exited;
-}
+/** The loopback server in a process of its own, ready for connections. */
+const startLoopback = (t: Test, path: string, missing = '') =>
+  startServer(t, 'loopback-server', path, missing);
 
 /** A machine without memory and queues: enough to be connected. */
 const BARE: MachineSetup = { handshake: { features: 0n }, memory: [], queues: [] };
@@ -68,7 +44,7 @@ t.test('T10 T06 traffic goes on after each of five killed back-ends', async (t) 
   for (let life = 1; life <= 5; life += 1) {
     const before = vm.received.intact;
     vm.send(5);
-    const server = await startServer(t, path, life % 2 === 0 ? 'csum' : '');
+    const server = await startLoopback(t, path, life % 2 === 0 ? 'csum' : '');
     await until(t, 'what was sent while nobody was there', () => {
       return vm.received.intact === before + 5;
     });
@@ -108,7 +84,7 @@ t.test('T10 of a burst that a death interrupts nothing is doubled or damaged', a
     while (vm.nic.driver.send(frame)) frame = vm.sent.make(200);
   };
   for (let life = 0; life < 5; life += 1) {
-    const server = await startServer(t, path);
+    const server = await startLoopback(t, path);
     const before = passed();
     while (passed() < before + 1000) {
       fillRing();
@@ -117,7 +93,7 @@ t.test('T10 of a burst that a death interrupts nothing is doubled or damaged', a
     fillRing();
     await killServer(server);
   }
-  await startServer(t, path);
+  await startLoopback(t, path);
   await until(t, 'room in the ring', () => vm.nic.driver.send(frame));
   await until(t, 'the last frame', () => passed() === vm.sent.next);
   t.match(vm.received, { damaged: 0, outOfOrder: 0 });
@@ -160,7 +136,7 @@ t.test('T10 a back-end that hangs up at once does not make it try without a paus
 
 t.test('subscribers share one connection, and the last one to leave closes it', async (t) => {
   const path = socketPathFor(t);
-  const server = await startServer(t, path);
+  const server = await startLoopback(t, path);
   const fds = openFds();
   const { connections$ } = new ReconnectingFrontend(path, BARE);
   const got: FrontendConnection[] = [];

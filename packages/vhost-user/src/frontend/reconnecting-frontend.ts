@@ -5,6 +5,9 @@
  * set up again, from the index that the *used* ring in guest memory names. What the last back-end had
  * taken and not used is taken once more. A call that it did not come to make is made up for by the
  * front-end, since a call too many does no harm and one too few stops the guest.
+ *
+ * A packed ring has no used index, and a back-end may give chains back in another order than it took
+ * them. So there is a file in which back-ends note what they have in their hands: see InflightFile.
  */
 import { VhostError } from '@rxvhost/core';
 import {
@@ -21,6 +24,7 @@ import {
 } from 'rxjs';
 import { protocolFeatures } from '../protocol/features.js';
 import type { Agreement, HandshakeOptions, QueueSetup, SharedRegion } from './frontend-requests.js';
+import type { InflightFile } from './inflight-file.js';
 import { VhostUserFrontend } from './vhost-user-frontend.js';
 
 /** The device status with which a driver says that it runs: virtio 1.2, 2.1, all bits up to DRIVER_OK. */
@@ -30,7 +34,10 @@ const LONGEST_DELAY = 1000;
 
 /** A queue as each new back-end is told of it. Index 0 is the first one of {@link MachineSetup}. */
 export interface LastingQueue extends Omit<QueueSetup, 'base' | 'call'> {
-  /** Where to go on: for a split ring the used ring's index, which stands in guest memory. */
+  /**
+   * Where to go on: for a split ring the used ring's index, which stands in guest memory. A back-end
+   * that finds something in {@link MachineSetup.inflight} goes on from there instead.
+   */
   base(): number;
   /** Also raised by the front-end, once for each connection. Undefined makes the guest poll. */
   readonly call: { readonly fd: number; signal(): void } | undefined;
@@ -41,6 +48,11 @@ export interface MachineSetup {
   readonly handshake: HandshakeOptions;
   readonly memory: readonly SharedRegion[];
   readonly queues: readonly LastingQueue[];
+  /**
+   * Where back-ends note what is in flight (INFLIGHT_SHMFD). Without it, and with back-ends that do not
+   * have it, the next one goes on where `base` says.
+   */
+  readonly inflight?: InflightFile;
 }
 
 /** How long to wait before the next try, in milliseconds. */
@@ -127,8 +139,10 @@ export class ReconnectingFrontend {
   }
 
   async #setUp(frontend: VhostUserFrontend): Promise<Agreement> {
-    const { handshake, memory, queues } = this.machine;
+    const { handshake, memory, queues, inflight } = this.machine;
     const agreement = await frontend.handshake(handshake);
+    const largest = Math.max(0, ...queues.map(({ size }) => size));
+    await inflight?.handTo(frontend, agreement, queues.length, largest);
     await frontend.shareMemory(memory);
     for (const [index, queue] of queues.entries()) {
       await frontend.startQueue(index, { ...queue, base: queue.base() });

@@ -30,7 +30,10 @@ export class TestVm {
   frontend: VhostUserFrontend | undefined;
   readonly #mapping: MemoryMapping = mapShared(this.memory, 0, MEMORY);
 
-  constructor(queueSize = 64) {
+  constructor(
+    queueSize = 64,
+    readonly features = DRIVER_FEATURES,
+  ) {
     this.arena = new GuestMemoryArena([
       {
         guestAddress: GUEST_ADDRESS,
@@ -40,7 +43,7 @@ export class TestVm {
       },
     ]);
     this.nic = new GuestNic(this.arena, {
-      features: DRIVER_FEATURES,
+      features,
       queueSize,
       makeEvent: () => new EventFd(),
     });
@@ -60,7 +63,7 @@ export class TestVm {
   }
 
   /** The whole VM as a front-end that reconnects describes it. */
-  machine(features = DRIVER_FEATURES): MachineSetup {
+  machine(features = this.features): MachineSetup {
     const queues = this.nic.rings.map((ring) => ({
       size: ring.queue.size,
       base: () => this.usedIndex(ring),
@@ -75,7 +78,7 @@ export class TestVm {
   async connect(socketPath: string): Promise<VhostUserFrontend> {
     const frontend = VhostUserFrontend.connect(socketPath);
     this.frontend = frontend;
-    await frontend.handshake({ features: DRIVER_FEATURES });
+    await frontend.handshake({ features: this.features });
     await frontend.shareMemory([this.region]);
     return frontend;
   }
@@ -102,8 +105,9 @@ export class TestVm {
     });
   }
 
-  /** The used ring's index in guest memory. */
+  /** The used ring's index in guest memory; a packed ring has none, and begins where it began. */
   usedIndex({ queue }: GuestRing): number {
+    if ((this.features & FEATURE.RING_PACKED) !== 0n) return queue.initialBase;
     return this.arena.readUint16(queue.addresses.usedRing + 2);
   }
 
