@@ -202,3 +202,53 @@ t.test('C6 C7 a ring of chains of two buffers each is as full as it can be', asy
   t.equal(nic.receive.usedIndex, 1, 'what cannot fit does not hold up what can');
   t.match(nic.nic.statistics().queues[0], { frames: 1, drops: { oversized: 1 } });
 });
+
+t.test('C6 C7 a frame that waits for what the ring has no room for is dropped', async (t) => {
+  const nic = setUp(16);
+  const offer = (head: number) => {
+    for (let n = 0; n < 5; n += 1) {
+      const last = n === 4;
+      nic.receive.descriptor(head + n, {
+        ...{ at: head * 0x1000 + 20 * n, length: 20, flags: last ? 2 : 3 },
+        next: last ? 0 : head + n + 1,
+      });
+    }
+    nic.receive.offer(head);
+    nic.port(0).kick.signal();
+    nic.turns.settle();
+  };
+  nic.socket.toReceive.push(frame(1, 289), frame(2, 288));
+  offer(0);
+  offer(5);
+  t.match(nic.nic.statistics().queues[0], { frames: 0, drops: { oversized: 0 } });
+  t.equal(nic.socket.toReceive.length, 2, 'one more chain fits into the ring');
+  offer(10);
+  t.match(nic.nic.statistics().queues[0], { frames: 1, drops: { oversized: 1 } });
+  t.equal(readFrames(nic)[0]?.bytes.length, 288, 'and the frame behind it arrives');
+});
+
+t.test('C7 B2 a frame waits for more indirect chains, however long they are', async (t) => {
+  const nic = setUp(8, FEATURES | FEATURE.INDIRECT_DESC);
+  const offer = (head: number) => {
+    const table = 0x8_0000 + head * 0x100;
+    for (let n = 0; n < 5; n += 1) {
+      const flags = n === 4 ? 2 : 3;
+      nic.receive.indirect(table, n, {
+        at: head * 0x1000 + 20 * n,
+        length: 20,
+        flags,
+        next: n + 1,
+      });
+    }
+    nic.receive.descriptor(head, { at: table, length: 80, flags: 4 });
+    nic.receive.offer(head);
+    nic.port(0).kick.signal();
+    nic.turns.settle();
+  };
+  nic.socket.toReceive.push(frame(1, 200));
+  offer(0);
+  offer(1);
+  t.match(nic.nic.statistics().queues[0], { frames: 0, drops: { oversized: 0 } });
+  offer(2);
+  t.match(nic.nic.statistics().queues[0], { frames: 1, drops: { oversized: 0 } });
+});

@@ -46,8 +46,7 @@ async function play(script: Script, rings: bigint): Promise<object> {
     queueSize,
     receiveBufferLength,
     transmitShape: shape,
-    // A frame that all buffers together cannot hold is dropped where they fill the ring.
-    receiveShape: { headerDescriptors: 0, frameDescriptors: 2 ** (shape.frameDescriptors % 3) },
+    receiveShape: shape,
     indirect: (features & FEATURE.INDIRECT_DESC) !== 0n,
   });
   const { nic, device, received } = guest;

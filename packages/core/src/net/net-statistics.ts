@@ -9,7 +9,10 @@ export interface DropCounters {
   malformed: number;
   /** Transmit: the queue was disabled by the front-end, its frames are discarded. */
   disabled: number;
-  /** Receive: no buffer of the guest's was large enough. */
+  /**
+   * Receive: no buffer of the guest's was large enough, nor, with mergeable buffers, as many of them as
+   * its ring has room for.
+   */
   oversized: number;
   /** Receive: the driver's filter does not let it in. */
   filtered: number;

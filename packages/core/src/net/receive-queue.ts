@@ -107,11 +107,7 @@ export class ReceiveQueue implements NetQueue {
       return queue.fault === undefined ? 'no buffers' : this.#standStill(queue, queue.fault);
     }
     batch.chainsPerFrame = attachment.mergeable ? batch.capacity : 1;
-    // With a segment for every descriptor of the ring, the guest has no more to offer either.
-    batch.largest =
-      queue.truncated ||
-      taken === Math.min(queue.size, batch.capacity) ||
-      batch.segments.count >= queue.size;
+    batch.largest = queue.truncated || taken === batch.capacity || queue.exhausted;
     let filled: number;
     try {
       filled = socket.receive(batch);

@@ -14,6 +14,10 @@ export abstract class RingVirtqueue<Ring extends DescriptorRing> {
   protected ring: Ring;
   protected walker: ChainWalker;
   #walkedBefore = 0;
+  /** Of the last take: its chains, the descriptors that they hold beyond one each, the most in one. */
+  #chains = 0;
+  #further = 0;
+  #longest = 1;
 
   constructor(
     ring: Ring,
@@ -29,6 +33,10 @@ export abstract class RingVirtqueue<Ring extends DescriptorRing> {
     return this.#walkedBefore + this.walker.walked;
   }
 
+  get exhausted(): boolean {
+    return this.size - this.#chains - this.#further < this.#longest;
+  }
+
   /** Goes on in another place. */
   protected moveTo(ring: Ring): void {
     this.#walkedBefore = this.walked;
@@ -41,7 +49,10 @@ export abstract class RingVirtqueue<Ring extends DescriptorRing> {
   }
 
   takeWritable(batch: PacketBatch, limit: number, headerLength: number, skip: number): number {
-    return this.take(batch, limit, headerLength, skip, DESCRIPTOR_WRITE);
+    this.#further = 0;
+    this.#longest = 1;
+    this.#chains = this.take(batch, limit, headerLength, skip, DESCRIPTOR_WRITE);
+    return this.#chains;
   }
 
   /**
@@ -61,7 +72,9 @@ export abstract class RingVirtqueue<Ring extends DescriptorRing> {
 
   /** Adds the chain walked last, whose segments are in the batch already, as chain `count`. */
   protected addWalked(batch: PacketBatch, count: number, head: number, direction: number): void {
-    const { readableBytes, writableBytes } = this.walker;
+    const { readableBytes, writableBytes, ringDescriptors } = this.walker;
+    this.#further += ringDescriptors - 1;
+    this.#longest = Math.max(this.#longest, ringDescriptors);
     batch.heads[count] = head;
     batch.lengths[count] = direction === 0 ? readableBytes : writableBytes;
     batch.firstSegment[count + 1] = batch.segments.count;

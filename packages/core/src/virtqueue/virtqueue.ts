@@ -92,6 +92,11 @@ export interface Virtqueue {
   readonly fault: VhostError | undefined;
   /** The last take ended early to bound its work, although more good chains may follow. */
   readonly truncated: boolean;
+  /**
+   * The driver cannot add another chain of the sort: the ring has fewer descriptors beside those of the
+   * last `takeWritable` than the longest of its chains. More will come only when some are given back.
+   */
+  readonly exhausted: boolean;
   /** Descriptors read so far. A turn's budget looks at it, since a chain may have very many. */
   readonly walked: number;
 

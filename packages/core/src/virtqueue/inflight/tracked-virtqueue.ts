@@ -55,6 +55,10 @@ export class TrackedVirtqueue implements Virtqueue {
     return this.queue.truncated;
   }
 
+  get exhausted(): boolean {
+    return this.queue.exhausted;
+  }
+
   get walked(): number {
     return this.queue.walked;
   }
