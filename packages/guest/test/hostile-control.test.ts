@@ -21,6 +21,7 @@ import {
   vringAddresses,
 } from '../src/index.js';
 import { plainRegion } from './support/arena.js';
+import { footprint } from './support/footprint.js';
 import { GuardedMemory } from './support/guarded-memory.js';
 import { type HonestPair, plugHonestPair } from './support/honest-pair.js';
 import { MODERN, turn } from './support/nics.js';
@@ -174,6 +175,7 @@ t.test('T38b random states of the control queue, and random commands, harm nobod
   const escaped: unknown[] = [];
   const onEscape = (error: unknown) => escaped.push(error);
   process.on('uncaughtException', onEscape);
+  const before = footprint();
   try {
     await fc.assert(
       fc.asyncProperty(
@@ -197,7 +199,8 @@ t.test('T38b random states of the control queue, and random commands, harm nobod
     const control = arena.device.statistics().queues.at(-1);
     console.error(
       `hostile control queue: seed ${SEED}, ${STATES} states, ${arena.faults} faults, ` +
-        `${control?.frames} commands obeyed, ${control?.drops.refused} refused`,
+        `${control?.frames} commands obeyed, ${control?.drops.refused} refused; ` +
+        `before: ${before}; after: ${footprint()}`,
     );
     t.ok((control?.frames ?? 0) > STATES / 100, 'some commands are obeyed');
     t.ok((control?.drops.refused ?? 0) > STATES / 100, 'some are refused');

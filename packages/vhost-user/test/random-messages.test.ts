@@ -62,6 +62,7 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
   };
   await good();
   const before = [openFds(), memfdMappings()];
+  const residentBefore = process.memoryUsage.rss();
   await fc.assert(
     fc.asyncProperty(messageSequence, async (messages) => {
       const socket = connectUnix(socketPath);
@@ -99,6 +100,10 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
   );
   t.comment(`${SEQUENCES} sequences, seed ${SEED}`);
   t.comment(`${messages} messages, ${refused} refusals, ${runs} times a ring ran`);
+  const resident = [residentBefore, process.memoryUsage.rss()].map((bytes) => bytes >> 20);
+  t.comment(
+    `${resident[0]} MiB resident before, ${resident[1]} MiB after; ${before[0]} files open`,
+  );
   t.ok(refused > SEQUENCES, 'plenty was refused');
   t.ok(messages > 10 * SEQUENCES, 'and more was not');
   t.ok(runs > SEQUENCES / 4, 'and rings ran');

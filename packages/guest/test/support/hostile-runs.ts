@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import type { HostileMemory } from '../../src/hostile/index.js';
 import type { GuestMemoryArena } from '../../src/index.js';
+import { footprint } from './footprint.js';
 import {
   type Attack,
   HostileArena,
@@ -74,6 +75,7 @@ export function tryHostileRings<Sabotage, State extends { readonly during: reado
                 : fc.array(fc.nat(3000), { minLength: 1, maxLength: 3 }),
           });
         const started = process.cpuUsage();
+        const before = footprint();
         try {
           await fc.assert(
             fc.asyncProperty(
@@ -95,7 +97,8 @@ export function tryHostileRings<Sabotage, State extends { readonly during: reado
           console.error(
             `hostile run: seed ${seed}, ${numRuns} states, ${arena.faults} faults reported, ${arena.resets} resets, ` +
               `${arena.socket.sent} frames sent and ${arena.socket.received} received, ` +
-              `${Math.round((user + system) / 1000)} ms of CPU, longest turn ${arena.longestTurn.toFixed(1)} ms`,
+              `${Math.round((user + system) / 1000)} ms of CPU, longest turn ${arena.longestTurn.toFixed(1)} ms; ` +
+              `before: ${before}; after: ${footprint()}`,
           );
         }
         t.ok(arena.faults > numRuns / 10, 'many states are faults');
