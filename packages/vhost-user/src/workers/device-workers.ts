@@ -26,8 +26,9 @@ export interface DeviceWorkersOptions {
   /** The most worker threads, at least 1. Left out: one for each device. */
   readonly workers?: number;
   /**
-   * What each thread may use; see `worker_threads`. A worker over its limits ends. V8 ends the whole
-   * process where a thread fills its memory too quickly: on Node 24 we saw that with limits of 64 MB and more.
+   * What each thread may use; see `worker_threads`. A worker over its limits ends. That is V8's doing, and
+   * not without holes: on Node 24 a thread that does nothing but fill one array of 1000 elements after
+   * another ends the whole process, whatever the limit; one that makes small objects or strings ends alone.
    */
   readonly resourceLimits?: ResourceLimits;
   /** Node's options for the threads, such as `--import=tsx`; the process's own unless set. */
