@@ -42,7 +42,7 @@ function cable(near: string, far: string): void {
   ip(`link add ${near} type veth peer name ${far}`);
   for (const end of [near, far]) ip(`link set ${end} up`);
   const up = (end: string) => /state UP/.test(ip(`link show dev ${end}`));
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + 30_000;
   while (!(up(near) && up(far))) if (performance.now() > deadline) throw new Error('no carrier');
 }
 

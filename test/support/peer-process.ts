@@ -88,7 +88,7 @@ export class PeerProcess {
    */
   waitFor(
     pattern: RegExp,
-    { stream = 'stdout' as 'stdout' | 'stderr', from = 0, timeout = 20_000 } = {},
+    { stream = 'stdout' as 'stdout' | 'stderr', from = 0, timeout = 60_000 } = {},
   ): Promise<RegExpExecArray> {
     return new Promise((resolve, reject) => {
       const settle = () => {
@@ -113,7 +113,7 @@ export class PeerProcess {
   }
 
   /** Sends a signal and waits for the end; SIGKILL follows after `timeout` milliseconds. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', timeout = 5000): Promise<ExitStatus> {
+  async stop(signal: NodeJS.Signals = 'SIGTERM', timeout = 20_000): Promise<ExitStatus> {
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), timeout);
     this.#child.kill(signal);
     const exit = await this.exited;

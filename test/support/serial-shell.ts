@@ -15,11 +15,11 @@ export class SerialShell {
   constructor(private readonly peer: PeerProcess) {}
 
   /** Waits until the guest has booted; `from` marks where its output starts. */
-  async ready(from: number, timeout = 90_000): Promise<void> {
+  async ready(from: number, timeout = 180_000): Promise<void> {
     await this.peer.waitFor(/rxvhost-guest: ready .*\n/, { from, timeout });
   }
 
-  async run(command: string, timeout = 30_000): Promise<CommandResult> {
+  async run(command: string, timeout = 60_000): Promise<CommandResult> {
     const id = this.#nextId++;
     const from = this.peer.mark();
     this.peer.write(`${id} ${Buffer.from(command).toString('base64')}\n`);

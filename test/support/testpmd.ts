@@ -54,7 +54,7 @@ export class Testpmd {
   }
 
   /** Runs one command; returns what it printed before the next prompt. */
-  async command(line: string, timeout = 20_000): Promise<string> {
+  async command(line: string, timeout = 60_000): Promise<string> {
     const from = this.#peer.mark();
     this.#peer.write(`${line}\n`);
     const echo = line.replaceAll(/[^\w ]/g, '\\$&');

@@ -40,7 +40,7 @@ export class RunningCli {
   }
 
   /** Resolves when stderr matches; rejects with all of stderr after `milliseconds`. */
-  async says(pattern: RegExp, milliseconds = 8000): Promise<void> {
+  async says(pattern: RegExp, milliseconds = 60_000): Promise<void> {
     const deadline = AbortSignal.timeout(milliseconds);
     while (!pattern.test(this.#stderr)) {
       if (deadline.aborted || this.child.exitCode !== null) {
@@ -78,6 +78,12 @@ export function runCli(
 ): Promise<Outcome> {
   return startCli(args, options, prefix).ended;
 }
+
+/**
+ * Milliseconds in which a signal has to end the command. It takes a second at most where nothing else
+ * runs; here another test file may run beside. Waiting for a guest would take three.
+ */
+export const ENDS_WITHIN = 2500;
 
 /** Runs the command in this process: quicker, for what ends before it serves anything. */
 export async function runHere(args: readonly string[]): Promise<Outcome> {

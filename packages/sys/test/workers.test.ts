@@ -15,6 +15,8 @@ import {
 } from '../src/index.js';
 import { cleanTest, codeOf, eventually, mappingsOf, openFds } from './support/resources.js';
 
+t.setTimeout(300_000); // workers take long to start on a busy machine
+
 const hoarder = fileURLToPath(new URL('./fixtures/hoarding-worker.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'sys-workers-'));
 t.teardown(() => rmSync(folder, { recursive: true }));

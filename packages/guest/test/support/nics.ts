@@ -47,7 +47,7 @@ export function plugged(
 }
 
 /** Waits, a turn of the event loop at a time, until `condition` holds; throws after `limit` ms. */
-export async function until(condition: () => boolean, limit = 5000): Promise<void> {
+export async function until(condition: () => boolean, limit = 30_000): Promise<void> {
   const end = performance.now() + limit;
   while (!condition()) {
     if (performance.now() > end) throw new Error(`did not happen within ${limit} ms: ${condition}`);

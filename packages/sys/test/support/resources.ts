@@ -30,7 +30,10 @@ export async function turns(count = 3): Promise<void> {
 }
 
 /** Waits until `condition` holds; false after `milliseconds`. */
-export async function eventually(condition: () => boolean, milliseconds = 3000): Promise<boolean> {
+export async function eventually(
+  condition: () => boolean,
+  milliseconds = 30_000,
+): Promise<boolean> {
   const end = Date.now() + milliseconds;
   while (!condition()) {
     if (Date.now() > end) return false;

@@ -113,16 +113,16 @@ export function event(t: Test): EventFd {
   return port;
 }
 
-/** Waits until `condition` holds; fails the test after ten seconds. */
+/** Waits until `condition` holds; fails the test after thirty seconds. */
 export async function until(t: Test, what: string, condition: () => boolean): Promise<void> {
-  for (let waited = 0; waited < 2000; waited += 1) {
+  for (let waited = 0; waited < 6000; waited += 1) {
     if (condition()) {
       t.pass(what);
       return;
     }
     await sleep(5);
   }
-  t.fail(`not within ten seconds: ${what}`);
+  t.fail(`not within thirty seconds: ${what}`);
 }
 
 /** File descriptors that this process has open. */
