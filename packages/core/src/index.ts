@@ -25,6 +25,7 @@ export * from './device/request/request-interface.js';
 export * from './device/request/structures.js';
 export * from './device/request/vhost-requests.js';
 export * from './device/state/state-bytes.js';
+export * from './device/state/state-checks.js';
 export * from './device/turn-budget.js';
 export * from './device/vhost-device.js';
 export * from './device/vhost-device-options.js';

@@ -7,6 +7,7 @@ export * from './device/packet-filter.js';
 export * from './device/vhost-vsock.js';
 export * from './device/vsock-config.js';
 export * from './device/vsock-requests.js';
+export * from './device/vsock-state.js';
 export * from './forward/connection-relay.js';
 export * from './forward/endpoint-switch.js';
 export * from './forward/sibling-network.js';

@@ -1,7 +1,7 @@
 import type { Observable } from 'rxjs';
 import { FEATURE } from '../device/features.js';
+import { checkFeaturesOffered, checkStandingStill } from '../device/state/state-checks.js';
 import { VhostDevice } from '../device/vhost-device.js';
-import { VhostError } from '../errors/vhost-error.js';
 import type { NicControl } from './control/nic-control.js';
 import type { NetConfigSpace } from './net-config.js';
 import { readNetState, writeNetState } from './net-state.js';
@@ -59,24 +59,13 @@ export abstract class ConfiguredNic extends VhostDevice {
     this.#mustStandStill();
     const own = { pairs: this.advertisedQueues, configSize: this.config.size };
     const { features, mac, mtu, control } = readNetState(bytes, own);
-    const unknown = features & ~this.offeredFeatures;
-    if (unknown !== 0n) {
-      throw new VhostError(
-        'EINVAL',
-        `the state of a guest with features 0x${unknown.toString(16)}, which are not offered here`,
-      );
-    }
+    checkFeaturesOffered(features, this.offeredFeatures);
     this.config.restore({ mac, mtu });
     this.control.load(control, features);
   }
 
   #mustStandStill(): void {
     this.checkOwner();
-    const running = this.vrings.find(({ attached }) => attached);
-    if (running === undefined) return;
-    throw new VhostError(
-      'EBUSY',
-      `queue ${running.index} runs: the NIC has no state to carry away`,
-    );
+    checkStandingStill(this.vrings);
   }
 }

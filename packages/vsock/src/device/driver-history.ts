@@ -13,6 +13,7 @@ export type DriverBeginning =
  */
 export class DriverHistory {
   #left: number | undefined;
+  #moved = false;
 
   /**
    * The queue runs.
@@ -20,8 +21,16 @@ export class DriverHistory {
    * @param initial - where a new driver begins
    */
   begins(base: number, initial: number): DriverBeginning {
-    if (base === (this.#left ?? initial)) return 'goes on';
+    if (this.#moved || base === (this.#left ?? initial)) {
+      this.#moved = false;
+      return 'goes on';
+    }
     return base === initial ? 'new' : 'restored';
+  }
+
+  /** Whether a driver of this guest's has used the queue. */
+  get used(): boolean {
+    return this.#left !== undefined;
   }
 
   /** The queue has stopped at `base`. */
@@ -29,8 +38,14 @@ export class DriverHistory {
     this.#left = base;
   }
 
+  /** The next driver has come from elsewhere with a state that says so, and is told already. */
+  moved(): void {
+    this.#moved = true;
+  }
+
   /** The next driver is another guest's. */
   forget(): void {
+    this.#moved = false;
     this.#left = undefined;
   }
 }

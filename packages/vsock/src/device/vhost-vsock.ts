@@ -1,5 +1,8 @@
 import {
   COMMON_FEATURES,
+  checkFeaturesOffered,
+  checkStandingStill,
+  FEATURE,
   memoryFeatures,
   type QueueMode,
   RequestInterface,
@@ -22,6 +25,7 @@ import { TransmitQueue } from './transmit-queue.js';
 import { VsockConfigSpace } from './vsock-config.js';
 import type { VsockQueue as QueueHandler, VsockQueueContext } from './vsock-queue.js';
 import { VSOCK_REQUESTS } from './vsock-requests.js';
+import { readVsockState, writeVsockState } from './vsock-state.js';
 
 const STATISTICS_PERIOD = 1000;
 
@@ -140,6 +144,45 @@ export class VhostVsock extends VhostDevice {
     this.checkOpen();
     this.#endConnections('the transport was reset');
     this.#event.announceReset();
+  }
+
+  /**
+   * What a vsock elsewhere needs to know of this one's driver: whether there is one, and whether it
+   * waits for news. Connections stay here, where their other ends are. Changes nothing. `EPERM` without
+   * an owner, `EBUSY` while a queue runs.
+   */
+  saveState(): Uint8Array {
+    this.#mustStandStill();
+    return writeVsockState({
+      features: this.features & ~FEATURE.LOG_ALL,
+      guestCid: this.guestCid,
+      driver: this.#history.used,
+      resetPending: this.#event.pending,
+    });
+  }
+
+  /**
+   * Goes on from a state that {@link saveState} made, here or elsewhere: its driver is told by a
+   * transport reset that its connections are gone, and then reads this device's CID, which need not be
+   * the one that it had (virtio 1.2, 5.10.6.7). `EINVAL` for what is no such state, and for that of a
+   * driver with features that are not offered here; `EPERM` and `EBUSY` as there. Then nothing has
+   * changed.
+   */
+  loadState(bytes: Uint8Array): void {
+    this.#mustStandStill();
+    const { features, guestCid, driver, resetPending } = readVsockState(bytes);
+    checkFeaturesOffered(features, this.offeredFeatures);
+    this.#history.forget();
+    this.#event.forget();
+    this.#endConnections('another guest has come');
+    if (!driver && !resetPending && guestCid === this.guestCid) return;
+    this.#history.moved();
+    this.#event.announceReset();
+  }
+
+  #mustStandStill(): void {
+    this.checkOwner();
+    checkStandingStill(this.vrings);
   }
 
   override setFeatures(features: bigint): void {

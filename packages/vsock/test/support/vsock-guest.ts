@@ -29,8 +29,8 @@ interface Piece {
 /** One of the guest's queues with its events. */
 interface Ring {
   readonly queue: DriverQueue;
-  readonly kick: LocalEvent;
-  readonly call: LocalEvent;
+  kick: LocalEvent;
+  call: LocalEvent;
   /** Buffers of outstanding chains, by id. */
   readonly buffers: Map<number, Piece[]>;
 }
@@ -69,6 +69,16 @@ export class VsockGuest {
       device.setVringKick(index, kick);
       device.setVringCall(index, call);
       device.runQueue(index, 'running');
+    }
+  }
+
+  /** Goes on with a device that has its features, from where another one has stopped. */
+  continueOn(device: VhostVsock, bases: readonly number[]): void {
+    device.setMemoryRegions(lendRegions(this.arena));
+    for (const [index, base] of bases.entries()) {
+      // The last device closes those that it was given.
+      Object.assign(this.ring(index), { kick: new LocalEvent(), call: new LocalEvent() });
+      this.startQueues(device, [index], base);
     }
   }
 
