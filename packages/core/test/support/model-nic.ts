@@ -1,20 +1,26 @@
 import { FEATURE, LocalEvent, NET_FEATURE, VhostNet } from '../../src/index.js';
 import { ModelLog } from './model-log.js';
-import { type FrameRules, LOGGED_BYTES, ModelPair, type ModelQueue, SIZE } from './model-pair.js';
-import type { ModelSocket, ModelSocketOptions } from './model-socket.js';
+import {
+  type FrameRules,
+  LOGGED_BYTES,
+  ModelPair,
+  type ModelPairOptions,
+  type ModelQueue,
+} from './model-pair.js';
+import type { ModelStart } from './model-ring.js';
+import type { ModelSocket } from './model-socket.js';
 import { ManualTurns } from './nic.js';
 import { USER_BASE } from './ring-memory.js';
 
 const LOGS_RING = 1;
 
 /** What a run is made with. */
-export interface ModelOptions extends ModelSocketOptions {
+export interface ModelOptions extends ModelPairOptions {
   readonly pairs: 1 | 2;
   readonly version1: boolean;
   /** Whether the driver leaves checksums to the device, and takes them from it, where offered. */
   readonly checksum: boolean;
-  /** Where the rings' indices begin. */
-  readonly base: number;
+  readonly start: ModelStart;
 }
 
 /** Features that change during a run. */
@@ -79,6 +85,7 @@ export class ModelNic {
     const checksum = this.options.checksum ? NET_FEATURE.CSUM | NET_FEATURE.GUEST_CSUM : 0n;
     return (
       FEATURE.INDIRECT_DESC |
+      (this.options.packed ? FEATURE.RING_PACKED : 0n) |
       (this.options.version1 ? FEATURE.VERSION_1 : 0n) |
       (eventIndex ? FEATURE.EVENT_IDX : 0n) |
       (mergeable ? NET_FEATURE.MRG_RXBUF : 0n) |
@@ -104,9 +111,8 @@ export class ModelNic {
     nic.setLog(this.log.open());
     this.#kicks = queues.map((queue) => {
       const { index, guest } = queue;
-      guest.begin(this.options.base, features.eventIndex);
-      nic.setVringSize(index, SIZE);
-      nic.setVringBase(index, this.options.base);
+      nic.setVringSize(index, guest.ring.size);
+      nic.setVringBase(index, guest.begin(this.options.start, features.eventIndex));
       this.#setAddresses(queue);
       nic.setVringCall(index, new LocalEvent(this.turns));
       const kick = new LocalEvent(this.turns);

@@ -3,10 +3,11 @@ import { type ChainForm, ModelGuestRing } from './model-guest.js';
 import { askForChecksum, CHECKED_LENGTH, completed } from './model-header.js';
 import { ModelLedger } from './model-ledger.js';
 import type { ModelLog } from './model-log.js';
+import { ModelPackedRing } from './model-packed-ring.js';
 import { ModelSocket, type ModelSocketOptions } from './model-socket.js';
-import { GUEST_BASE, RingMemory } from './ring-memory.js';
+import { ModelSplitRing } from './model-split-ring.js';
+import { GUEST_BASE } from './ring-memory.js';
 
-export const SIZE = 16;
 /** Between the memories of two rings. */
 const STRIDE = 0x20_0000;
 /** Where used rings are logged: a page each, outside guest memory. */
@@ -20,6 +21,12 @@ export interface FrameRules {
   readonly mergeable: boolean;
   /** Whether the driver may leave checksums to the device. */
   readonly checksum: boolean;
+}
+
+/** How a {@link ModelPair} is made. */
+export interface ModelPairOptions extends ModelSocketOptions {
+  /** Packed rings rather than split ones. */
+  readonly packed: boolean;
 }
 
 /** One ring of the guest's. */
@@ -43,13 +50,14 @@ export class ModelPair {
   constructor(
     readonly index: number,
     turns: TurnScheduler,
-    options: ModelSocketOptions,
+    options: ModelPairOptions,
   ) {
     const socket = () => new ModelSocket(this.ledger, turns, options);
     this.sockets = [socket(), socket()];
     const [receive, transmit] = [2 * index, 2 * index + 1];
-    this.receive = new ModelGuestRing(new RingMemory(SIZE), receive * STRIDE);
-    this.transmit = new ModelGuestRing(new RingMemory(SIZE), transmit * STRIDE);
+    const ring = () => (options.packed ? new ModelPackedRing() : new ModelSplitRing());
+    this.receive = new ModelGuestRing(ring(), receive * STRIDE);
+    this.transmit = new ModelGuestRing(ring(), transmit * STRIDE);
     this.queues = [queueOf(receive, this.receive), queueOf(transmit, this.transmit)];
   }
 
@@ -80,9 +88,9 @@ export class ModelPair {
     const [receiveQueue, transmitQueue] = this.queues;
     const sent = this.transmit.takeUsed();
     for (const { tag } of sent) this.ledger.use(tag);
-    if (sent.length > 0) log?.check(transmitQueue.logAddress, 4);
+    if (sent.length > 0) log?.check(this.transmit.usedLog(transmitQueue.logAddress), 4);
     const used = this.receive.takeUsed();
-    if (used.length > 0) log?.check(receiveQueue.logAddress, 4);
+    if (used.length > 0) log?.check(this.receive.usedLog(receiveQueue.logAddress), 4);
     for (const { written } of used) {
       for (const { at, length } of written) {
         log?.check(this.receive.ring.address(at) + receiveQueue.shift, length);
