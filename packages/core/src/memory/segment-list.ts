@@ -11,11 +11,17 @@ export class SegmentList {
   /** Segments in use. */
   count = 0;
 
-  /** @param capacity - the most segments the list can hold */
-  constructor(readonly capacity: number) {
-    this.window = new Uint32Array(capacity);
-    this.offset = new Uint32Array(capacity);
-    this.length = new Uint32Array(capacity);
+  /**
+   * @param capacity - the most segments the list can hold
+   * @param words - room for the three arrays, one after the other; its own when left out
+   */
+  constructor(
+    readonly capacity: number,
+    words: Uint32Array = new Uint32Array(3 * capacity),
+  ) {
+    this.window = words.subarray(0, capacity);
+    this.offset = words.subarray(capacity, 2 * capacity);
+    this.length = words.subarray(2 * capacity, 3 * capacity);
   }
 
   /** Appends one segment. False, and nothing appended, when the list is full. */

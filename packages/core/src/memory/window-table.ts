@@ -21,7 +21,7 @@ export class WindowTable {
 
   readonly #bytes: Uint8Array[] = [];
   readonly #halves: Uint16Array[] = [];
-  readonly #words: Uint32Array[] = [];
+  readonly #words: Int32Array[] = [];
   readonly #views: DataView[] = [];
 
   constructor(windows: readonly TableWindow[]) {
@@ -34,7 +34,7 @@ export class WindowTable {
       this.length[index] = buffer.byteLength;
       this.#bytes.push(new Uint8Array(buffer));
       this.#halves.push(new Uint16Array(buffer, 0, buffer.byteLength >>> 1));
-      this.#words.push(new Uint32Array(buffer, 0, buffer.byteLength >>> 2));
+      this.#words.push(new Int32Array(buffer, 0, buffer.byteLength >>> 2));
       this.#views.push(new DataView(buffer));
     }
   }
@@ -54,8 +54,8 @@ export class WindowTable {
     return this.#halves[index] ?? noWindow(index);
   }
 
-  /** Window `index` as 32-bit words. */
-  words(index: number): Uint32Array {
+  /** Window `index` as 32-bit words, signed: V8 has to check unsigned ones wherever it compares. */
+  words(index: number): Int32Array {
     return this.#words[index] ?? noWindow(index);
   }
 

@@ -40,8 +40,8 @@ export interface DescriptorRing {
  * buffers that span regions. Every descriptor is read once into the walker's own fields and checked
  * there (T38). Rules and limits: seeds B1, B2, B3; virtio 1.2, 2.7.5 and 2.8.6.
  *
- * This is the careful walker, of both ring layouts. The queue's take loop handles the plain case, one direct descriptor in
- * the stretch of memory that it saw last, by itself and comes here for everything else.
+ * This is the careful walker, of both ring layouts. Each layout's `takePlain` handles the plain case, one direct descriptor
+ * in the stretch of memory that was seen last; a queue comes here for everything else.
  */
 export class ChainWalker {
   /** Descriptors read so far, in all chains: the measure of work against hostile rings. */

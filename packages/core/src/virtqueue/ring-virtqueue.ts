@@ -2,6 +2,7 @@ import type { VhostError } from '../errors/vhost-error.js';
 import { ChainWalker, type DescriptorRing } from './chain-walker.js';
 import { DESCRIPTOR_WRITE } from './descriptor.js';
 import type { PacketBatch } from './packet-batch.js';
+import { PlainLimits } from './plain-limits.js';
 import type { RingFeatures } from './virtqueue.js';
 
 /** What virtqueues of both layouts have in common: a ring, a walker for it, and two ways to take. */
@@ -13,6 +14,8 @@ export abstract class RingVirtqueue<Ring extends DescriptorRing> {
 
   protected ring: Ring;
   protected walker: ChainWalker;
+  /** For the layout's loop over plain chains. */
+  protected readonly limits = new PlainLimits();
   #walkedBefore = 0;
   /** Of the last take: its chains, the descriptors that they hold beyond one each, the most in one. */
   #chains = 0;
@@ -56,8 +59,7 @@ export abstract class RingVirtqueue<Ring extends DescriptorRing> {
   }
 
   /**
-   * The layout's hot loop. Everything that it touches per chain is in a local: V8 keeps those in
-   * registers, but reloads fields after every store into a typed array. `npm run bench -- ring`
+   * Takes plain chains in the layout's `takePlain`, and all others by the walker. `npm run bench -- ring`
    * watches it.
    * @param minimum - bytes that a chain must have
    * @param direction - the WRITE flag that every descriptor must have, or 0

@@ -21,7 +21,7 @@ export class InflightRegion {
   /** The region. */
   protected readonly view: DataView;
   #inflight: Inflight | undefined;
-  #descriptors: PackedDescriptors = { words: new Uint32Array(0), first: 0 };
+  #descriptors: PackedDescriptors = { words: new Int32Array(0), first: 0 };
 
   /** @param bytes - in memory that the front-end keeps; not shared with another vring */
   constructor(bytes: Uint8Array) {

@@ -23,7 +23,7 @@ const WRAP = 0x8000;
 
 /** A packed ring's descriptors as 32-bit words: address low and high, length, id and flags. */
 export interface PackedDescriptors {
-  readonly words: Uint32Array;
+  readonly words: Int32Array;
   /** Index of the first descriptor's first word. */
   readonly first: number;
 }

@@ -37,32 +37,60 @@ export class PackedUsed {
     if (end === first) return;
     this.#write(ring, heads[first] as number, 0);
     if (this.#pending === 0) return;
-    const { words, first: start, size } = ring;
+    if (this.taken.noted > 0) {
+      this.#writeLonger(ring, heads, first + 1, end);
+      return;
+    }
+    // Chains of one descriptor, in two runs where they go around the ring's end.
+    const left = Math.min(end - first - 1, this.taken.outstanding);
+    const ahead = Math.min(left, ring.size - this.at.position);
+    this.#writePlain(ring, heads, first + 1, ahead);
+    this.#writePlain(ring, heads, first + 1 + ahead, left - ahead);
+  }
+
+  /** As {@link #write}, behind the first of a batch, for chains of any number of descriptors. */
+  #writeLonger(ring: PackedRing, heads: Uint32Array, first: number, end: number): void {
+    const { words, size } = ring;
     const { descriptors } = this.taken;
-    let { position, wrap } = this.at;
-    let turn = wrap === 1 ? USED_IN_ROUND_1 : 0;
+    let { position } = this.at;
+    let turn = this.at.wrap === 1 ? USED_IN_ROUND_1 : 0;
     let passed = 0;
-    // As `#write` does it, for one chain after the other: this is the hot loop of sending.
-    for (let chain = first + 1; chain < end; chain += 1) {
+    let noted = 0;
+    for (let chain = first; chain < end; chain += 1) {
       const id = heads[chain] as number;
       let held = descriptors[id] as number;
       if (held === 0) held = 1;
-      else descriptors[id] = 0;
-      const at = start + 4 * position;
-      words[at + 2] = 0;
-      words[at + 3] = id | turn;
+      else {
+        descriptors[id] = 0;
+        noted += 1;
+      }
+      const at = (ring.first + 4 * position + 2) | 0;
+      words[at] = 0;
+      words[(at + 1) | 0] = id | turn;
       passed += held;
       position += held;
       if (position >= size) {
         position -= size;
         turn ^= USED_IN_ROUND_1;
-        wrap = wrap === 1 ? 0 : 1;
       }
     }
-    this.at.position = position;
-    this.at.wrap = wrap;
-    this.#pending += passed;
-    this.taken.outstanding -= passed;
+    this.taken.noted -= noted;
+    this.#pass(passed);
+  }
+
+  /** The hot loop of sending: as {@link #write}, behind the first of a batch. */
+  #writePlain(ring: PackedRing, heads: Uint32Array, first: number, count: number): void {
+    const { words } = ring;
+    const turn = this.at.wrap === 1 ? USED_IN_ROUND_1 : 0;
+    const end = (first + count) | 0;
+    let at = (ring.first + 4 * this.at.position + 2) | 0;
+    for (let chain = first | 0; chain < end; chain = (chain + 1) | 0) {
+      const id = heads[chain] as number;
+      words[at] = 0;
+      words[(at + 1) | 0] = id | turn;
+      at = (at + 4) | 0;
+    }
+    this.#pass(count);
   }
 
   /** The same in one descriptor for all: it names the last, and the driver knows the others (IN_ORDER). */
@@ -81,6 +109,12 @@ export class PackedUsed {
     const { heads, lengths, frameLengths, frameChains, frameCount, skip } = batch;
     let chain = 0;
     for (let frame = 0; frame < frameCount; frame += 1) {
+      if (frameChains[frame] === 1 && this.taken.noted === 0 && this.#pending > 0) {
+        const written = this.#writeFrames(ring, batch, frame, chain);
+        frame += written;
+        chain += written;
+        if (frame === frameCount) return;
+      }
       const end = chain + (frameChains[frame] as number);
       let left = (frameLengths[frame] as number) + skip;
       for (; chain < end; chain += 1) {
@@ -89,6 +123,38 @@ export class PackedUsed {
         left -= written;
       }
     }
+  }
+
+  /**
+   * The hot loop of receiving: frames of one chain each, of one descriptor each, up to the ring's end;
+   * as {@link #write}, behind the first of a batch. Returns how many.
+   */
+  #writeFrames(ring: PackedRing, batch: PacketBatch, frame: number, chain: number): number {
+    const { words } = ring;
+    const { columns, lengthsAt } = batch;
+    const most = Math.min(
+      batch.frameCount - frame,
+      ring.size - this.at.position,
+      this.taken.outstanding,
+    );
+    const skip = batch.skip | 0;
+    const turn = this.at.wrap === 1 ? USED_IN_ROUND_1 : 0;
+    const frames = (batch.frameLengthsAt + frame - chain) | 0;
+    const chains = (batch.frameChainsAt + frame - chain) | 0;
+    const end = (chain + most) | 0;
+    let at = (ring.first + 4 * this.at.position + 2) | 0;
+    let next = chain | 0;
+    for (; next < end && columns[(chains + next) | 0] === 1; next = (next + 1) | 0) {
+      const left = ((columns[(frames + next) | 0] as number) + skip) >>> 0;
+      const room = (columns[(lengthsAt + next) | 0] as number) >>> 0;
+      const written = left < room ? left : room;
+      words[at] = written;
+      words[(at + 1) | 0] = (columns[next] as number) | turn | (written > 0 ? WROTE : 0);
+      at = (at + 4) | 0;
+    }
+    const count = next - chain;
+    this.#pass(count);
+    return count;
   }
 
   /**
@@ -122,8 +188,13 @@ export class PackedUsed {
     } else {
       words[at + 3] = word;
     }
-    this.#pending += passed;
-    this.taken.outstanding -= passed;
-    this.at.move(passed);
+    this.#pass(passed);
+  }
+
+  /** Used descriptors have been written for so many of the ring's. */
+  #pass(descriptors: number): void {
+    this.#pending += descriptors;
+    this.taken.outstanding -= descriptors;
+    this.at.move(descriptors);
   }
 }

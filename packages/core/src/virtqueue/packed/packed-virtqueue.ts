@@ -1,9 +1,9 @@
 import type { VhostError } from '../../errors/vhost-error.js';
 import type { SegmentList } from '../../memory/segment-list.js';
 import type { Translator } from '../../memory/translator.js';
-import { DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_WRITE } from '../descriptor.js';
 import { splitExchange } from '../exchange.js';
 import { MAX_SEGMENTS, type PacketBatch } from '../packet-batch.js';
+import { segmentRoom } from '../plain-limits.js';
 import { RingVirtqueue } from '../ring-virtqueue.js';
 import {
   DESCRIPTORS_PER_TAKE,
@@ -18,10 +18,8 @@ import { PackedRing } from './packed-ring.js';
 import { PackedRingLog } from './packed-ring-log.js';
 import { PackedUsed } from './packed-used.js';
 import { RingCursor } from './ring-cursor.js';
+import { looksPlain, takePlain } from './take-plain.js';
 import { TakenChains } from './taken-chains.js';
-
-/** A descriptor's last word: the id below, the flags above. */
-const SPECIAL = (DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT) << 16;
 
 /**
  * The device's side of a packed virtqueue (virtio 1.2, 2.8; seeds B1 to B7). See `packed-layout.ts` for
@@ -96,8 +94,8 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
   }
 
   /**
-   * A descriptor's flags are read twice, to see that it is available and to see what it is: each answer
-   * is used for that alone (T38).
+   * A descriptor's flags are read to see that it is available, again to see that it looks plain, and
+   * once more with the rest of it: each answer is used for that alone (T38).
    */
   protected take(
     batch: PacketBatch,
@@ -113,85 +111,41 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     this.fault = undefined;
     this.truncated = false;
     let most = Math.min(limit, batch.capacity, size - taken.outstanding);
-    const { words, first } = ring;
-    const { heads, lengths, firstSegment, segments } = batch;
-    const { window: segmentWindow, offset: segmentOffset, length: segmentLength } = segments;
-    const wanted = direction << 16;
-    const segmentRoom = segments.capacity - MAX_SEGMENTS;
+    const { segments } = batch;
+    const room = segmentRoom(batch);
     const walkedLimit = this.walker.walked + DESCRIPTORS_PER_TAKE;
     this.walker.refresh();
-    let { start, end, window, offset } = this.walker.stretch(direction);
-    let shift = start - offset;
-    // Words of descriptors that are available, up to the ring's end: read so far, now, and to be read.
-    let begun = 0;
-    let at = 0;
-    let last = 0;
-    let segment = 0;
-    let count = 0;
+    // Descriptors that are available and not taken yet, up to the ring's end.
+    let ready = 0;
     let bounded = false;
     while (!bounded) {
-      if (at >= last) {
-        this.#passPlain((at - begun) >>> 2);
-        begun = at;
-        const ready = ring.available(this.#next, most - count);
+      const { position } = this.#next;
+      if (ready === 0) {
+        ready = Math.min(ring.available(this.#next, most - batch.count), size - position);
         if (ready === 0) break;
-        const { position } = this.#next;
-        begun = first + 4 * position;
-        at = begun;
-        last = at + 4 * Math.min(ready, size - position);
       }
-      const word = words[at + 3] as number;
-      const length = words[at + 2] as number;
-      const address = (words[at + 1] as number) * 0x1_0000_0000 + (words[at] as number);
-      const id = word & 0xffff;
-      if (
-        (word & SPECIAL) === wanted &&
-        length >= minimum &&
-        length !== 0 &&
-        address >= start &&
-        address + length <= end &&
-        id < size
-      ) {
-        segmentWindow[segment] = window;
-        segmentOffset[segment] = address - shift;
-        segmentLength[segment] = length;
-        segment += 1;
-        heads[count] = id;
-        lengths[count] = length;
-        count += 1;
-        firstSegment[count] = segment;
-        at += 4;
-        bounded = segment > segmentRoom;
-        continue;
+      if (looksPlain(ring, position, direction)) {
+        this.limits.set(batch, this.walker.stretch(direction), minimum);
+        const left = Math.min(ready, room + 1 - segments.count);
+        const plain = takePlain(ring, position, left, batch, this.limits, direction);
+        ready -= plain;
+        taken.outstanding += plain;
+        this.#next.move(plain);
+        bounded = segments.count > room;
+        if (plain > 0) continue;
       }
-      segments.count = segment;
-      this.#passPlain((at - begun) >>> 2);
-      begun = at;
-      const used = this.#takeCarefully(batch, count, minimum, direction);
+      const used = this.#takeCarefully(batch, batch.count, minimum, direction);
       if (used === 0) break;
-      at = Math.min(at + 4 * used, last);
-      begun = at;
-      count += 1;
-      most = Math.min(most, count + size - taken.outstanding);
+      batch.count += 1;
+      most = Math.min(most, batch.count + size - taken.outstanding);
       // What is left of these descriptors may be more than there is room for.
-      last = Math.min(last, at + 4 * (most - count));
-      segment = segments.count;
-      ({ start, end, window, offset } = this.walker.stretch(direction));
-      shift = start - offset;
-      bounded = segment > segmentRoom || this.walker.walked > walkedLimit;
+      ready = Math.min(Math.max(0, ready - used), most - batch.count);
+      bounded = segments.count > room || this.walker.walked > walkedLimit;
     }
-    this.#passPlain((at - begun) >>> 2);
-    taken.took(heads, count);
-    segments.count = segment;
-    batch.count = count;
+    const { count } = batch;
+    taken.took(batch.heads, count);
     this.truncated = bounded && count < most && !this.isEmpty();
     return count;
-  }
-
-  /** Goes on past chains of one descriptor each. */
-  #passPlain(chains: number): void {
-    this.#taken.outstanding += chains;
-    this.#next.move(chains);
   }
 
   /**

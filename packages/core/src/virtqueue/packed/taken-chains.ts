@@ -14,6 +14,8 @@ const NO_HEADS = new Uint32Array(0);
 export class TakenChains {
   /** By buffer id: descriptors of the chain, 0 for one descriptor or none. */
   readonly descriptors: Uint16Array;
+  /** Chains that are noted there: with none, every chain has one descriptor. */
+  noted = 0;
   /** Descriptors between the used and the available position. */
   outstanding: number;
   /** Ids of the last take, how many there are, and how many of those were put back. */
@@ -40,7 +42,10 @@ export class TakenChains {
   }
 
   add(id: number, descriptors: number): void {
-    if (descriptors > 1) this.descriptors[id] = descriptors;
+    if (descriptors > 1) {
+      this.descriptors[id] = descriptors;
+      this.noted += 1;
+    }
     this.outstanding += descriptors;
   }
 
@@ -49,6 +54,7 @@ export class TakenChains {
     const held = this.descriptors[id] as number;
     if (held === 0) return 1;
     this.descriptors[id] = 0;
+    this.noted -= 1;
     return held;
   }
 

@@ -15,6 +15,8 @@ export class SplitRing implements DescriptorRing {
   /** The window of the descriptor table, and the table's first byte in it. */
   readonly descriptorWindow: number;
   readonly descriptorOffset: number;
+  /** 32-bit words of that window. */
+  readonly descriptorWords: Int32Array;
   /** 16-bit words of the available ring's window; index of its flags; of its `used_event`. */
   readonly available: Uint16Array;
   readonly availableFlags: number;
@@ -24,7 +26,7 @@ export class SplitRing implements DescriptorRing {
   readonly usedFlags: number;
   readonly availableEvent: number;
   /** 32-bit words of the used ring's window, and the index of its first entry. */
-  readonly usedWords: Uint32Array;
+  readonly usedWords: Int32Array;
   readonly usedEntries: number;
   /** Guest-physical address of the used ring. */
   readonly usedGuestAddress: number;
@@ -52,6 +54,7 @@ export class SplitRing implements DescriptorRing {
     this.windows = table.windows;
     this.descriptorWindow = descriptors.window;
     this.descriptorOffset = descriptors.offset;
+    this.descriptorWords = this.windows.words(descriptors.window);
     this.available = this.windows.halves(available.window);
     this.availableFlags = available.offset >>> 1;
     this.usedEvent = this.availableFlags + 2 + size;

@@ -1,8 +1,8 @@
 import type { Translator } from '../../memory/translator.js';
 import { tooFarAhead, unknownHead } from '../chain-faults.js';
-import { DESCRIPTOR_INDIRECT, DESCRIPTOR_NEXT, DESCRIPTOR_WRITE } from '../descriptor.js';
 import { splitExchange } from '../exchange.js';
 import { MAX_SEGMENTS, type PacketBatch } from '../packet-batch.js';
+import { segmentRoom } from '../plain-limits.js';
 import { RingVirtqueue } from '../ring-virtqueue.js';
 import {
   DESCRIPTORS_PER_TAKE,
@@ -13,10 +13,10 @@ import {
 import { NO_LOG, type VirtqueueLog } from '../virtqueue-log.js';
 import { SplitNotifications } from './split-notifications.js';
 import { SplitRing } from './split-ring.js';
+import { looksPlain, takePlain } from './take-plain.js';
 import { UsedRingLog } from './used-ring-log.js';
 
 const INDEX_MASK = 0xffff;
-const SPECIAL = DESCRIPTOR_NEXT | DESCRIPTOR_WRITE | DESCRIPTOR_INDIRECT;
 
 /**
  * The device's side of a split virtqueue (virtio 1.2, 2.7; seeds B1 to B7). See `split-layout.ts`
@@ -95,58 +95,23 @@ export class SplitVirtqueue extends RingVirtqueue<SplitRing> implements Virtqueu
       this.fault = tooFarAhead(pending, this.size);
       return 0;
     }
-    const { available, windows } = ring;
-    const entries = ring.availableFlags + 2;
-    const words = windows.words(ring.descriptorWindow);
-    const aligned = (ring.descriptorOffset & 3) === 0;
-    const table = ring.descriptorOffset >>> 2;
-    const { heads, lengths, firstSegment, segments } = batch;
-    const { window: segmentWindow, offset: segmentOffset, length: segmentLength } = segments;
-    const mask = this.#mask;
+    const { segments } = batch;
     const most = Math.min(pending, limit, batch.capacity);
-    const segmentRoom = segments.capacity - MAX_SEGMENTS;
+    const room = segmentRoom(batch);
     const walkedLimit = this.walker.walked + DESCRIPTORS_PER_TAKE;
     this.walker.refresh();
-    let { start, end, window, offset } = this.walker.stretch(direction);
-    let shift = start - offset;
-    let segment = 0;
-    let count = 0;
-    while (count < most) {
-      const head = available[entries + ((next + count) & mask)] as number;
-      if (head <= mask && aligned) {
-        const at = table + (head << 2);
-        const flags = words[at + 3] as number;
-        const length = words[at + 2] as number;
-        const address = (words[at + 1] as number) * 0x1_0000_0000 + (words[at] as number);
-        if (
-          (flags & SPECIAL) === direction &&
-          length >= minimum &&
-          length !== 0 &&
-          address >= start &&
-          address + length <= end
-        ) {
-          segmentWindow[segment] = window;
-          segmentOffset[segment] = address - shift;
-          segmentLength[segment] = length;
-          segment += 1;
-          heads[count] = head;
-          lengths[count] = length;
-          count += 1;
-          firstSegment[count] = segment;
-          if (segment > segmentRoom) break;
-          continue;
-        }
+    while (batch.count < most && segments.count <= room && this.walker.walked <= walkedLimit) {
+      const at = next + batch.count;
+      if (looksPlain(ring, at, direction)) {
+        this.limits.set(batch, this.walker.stretch(direction), minimum);
+        const left = Math.min(most - batch.count, room + 1 - segments.count);
+        if (takePlain(ring, at, left, batch, this.limits, direction) > 0) continue;
       }
-      segments.count = segment;
-      if (!this.#takeCarefully(batch, count, head, minimum, direction)) break;
-      count += 1;
-      segment = segments.count;
-      ({ start, end, window, offset } = this.walker.stretch(direction));
-      shift = start - offset;
-      if (segment > segmentRoom || this.walker.walked > walkedLimit) break;
+      const head = ring.available[ring.availableFlags + 2 + (at & this.#mask)] as number;
+      if (!this.#takeCarefully(batch, batch.count, head, minimum, direction)) break;
+      batch.count += 1;
     }
-    segments.count = segment;
-    batch.count = count;
+    const { count } = batch;
     this.truncated = count < most && this.fault === undefined;
     if (count > 0) this.nextAvailable = (next + count) & INDEX_MASK;
     return count;
@@ -223,10 +188,12 @@ export class SplitVirtqueue extends RingVirtqueue<SplitRing> implements Virtqueu
       this.#publish(count);
       return;
     }
-    for (let chain = 0; chain < count; chain += 1) {
-      const at = usedEntries + (((next + chain) & mask) << 1);
-      usedWords[at] = heads[first + chain] as number;
-      usedWords[at + 1] = 0;
+    const end = (first + count) | 0;
+    const entry = (next - first) | 0;
+    for (let chain = first | 0; chain < end; chain = (chain + 1) | 0) {
+      const at = (usedEntries + (((entry + chain) & mask) << 1)) | 0;
+      usedWords[at] = heads[chain] as number;
+      usedWords[(at + 1) | 0] = 0;
     }
     this.#publish(count);
   }
@@ -234,11 +201,17 @@ export class SplitVirtqueue extends RingVirtqueue<SplitRing> implements Virtqueu
   completeWritable(batch: PacketBatch): void {
     this.#log.buffers?.markFrames(batch);
     const { usedWords, usedEntries } = this.ring;
-    const { heads, lengths, frameLengths, frameChains } = batch;
+    const { heads, lengths, frameLengths, frameChains, frameCount } = batch;
     const mask = this.#mask;
     const next = this.nextUsed;
     let chain = 0;
-    for (let frame = 0; frame < batch.frameCount; frame += 1) {
+    for (let frame = 0; frame < frameCount; frame += 1) {
+      if (frameChains[frame] === 1) {
+        const written = this.#writeFrames(batch, frame, chain);
+        frame += written;
+        chain += written;
+        if (frame === frameCount) break;
+      }
       const end = chain + (frameChains[frame] as number);
       let left = (frameLengths[frame] as number) + batch.skip;
       for (; chain < end; chain += 1) {
@@ -250,6 +223,27 @@ export class SplitVirtqueue extends RingVirtqueue<SplitRing> implements Virtqueu
       }
     }
     this.#publish(chain);
+  }
+
+  /** The hot loop of receiving: used entries for frames of one chain each. Returns how many. */
+  #writeFrames(batch: PacketBatch, frame: number, chain: number): number {
+    const { usedWords, usedEntries } = this.ring;
+    const { columns, lengthsAt } = batch;
+    const mask = this.#mask;
+    const used = this.nextUsed;
+    const skip = batch.skip | 0;
+    const frames = (batch.frameLengthsAt + frame - chain) | 0;
+    const chains = (batch.frameChainsAt + frame - chain) | 0;
+    const end = (chain + batch.frameCount - frame) | 0;
+    let next = chain | 0;
+    for (; next < end && columns[(chains + next) | 0] === 1; next = (next + 1) | 0) {
+      const left = ((columns[(frames + next) | 0] as number) + skip) >>> 0;
+      const room = (columns[(lengthsAt + next) | 0] as number) >>> 0;
+      const at = (usedEntries + (((used + next) & mask) << 1)) | 0;
+      usedWords[at] = columns[next] as number;
+      usedWords[(at + 1) | 0] = left < room ? left : room;
+    }
+    return next - chain;
   }
 
   /** Makes `count` used entries visible: a store with release order, and a full barrier after it. */
