@@ -4,24 +4,30 @@ import type { NetStatistics } from '@rxvhost/core';
 import { DeviceWorkers } from '@rxvhost/vhost-user';
 import type { Result } from '../result.js';
 import { ManyNics } from '../scale/many-nics.js';
+import { plainLoopsRate } from '../scale/plain-loops.js';
 import { type Settings, WARM_UP } from '../settings.js';
 
 const MILLION = 1e6;
 const NICS = 64;
 const QUEUE_SIZE = 256;
 
-/** Many NICs in one thread beside one, and two workers beside one; guests are in the same threads. */
+/**
+ * Many NICs in one thread beside one, and two workers beside one, guests in the same threads; and two
+ * threads of a plain loop beside one, which is what the machine can give to two workers at best.
+ */
 export async function scale(settings: Settings): Promise<Result[]> {
   const { seconds, rounds } = settings;
   const many: number[] = [];
   const one: number[] = [];
   const twoWorkers: number[] = [];
   const oneWorker: number[] = [];
+  const machine: number[] = [];
   for (let round = 0; round < rounds; round += 1) {
     one.push(await nicsRate(1, QUEUE_SIZE, seconds));
     many.push(await nicsRate(NICS, QUEUE_SIZE, seconds));
     oneWorker.push(await workersRate(1, settings));
     twoWorkers.push(await workersRate(2, settings));
+    machine.push((oneWorker[round] ?? 0) * (await gainOfTwoThreads(seconds)));
   }
   return [
     {
@@ -36,9 +42,18 @@ export async function scale(settings: Settings): Promise<Result[]> {
       unit: 'Mframes/s',
       better: 'more',
       own: twoWorkers,
-      peers: [{ name: 'one worker', figures: oneWorker }],
+      peers: [
+        { name: 'one worker', figures: oneWorker },
+        { name: 'one worker, by what the machine gives to two', figures: machine },
+      ],
     },
   ];
+}
+
+/** How much more two threads do here than one, where nothing of ours is in the way. */
+async function gainOfTwoThreads(seconds: number): Promise<number> {
+  const one = await plainLoopsRate(1, seconds);
+  return (await plainLoopsRate(2, seconds)) / one;
 }
 
 /** Millions of frames a second of processor time. */
