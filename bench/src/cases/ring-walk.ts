@@ -1,120 +1,139 @@
 import {
   ArrayBufferMapping,
   type FrameCopier,
-  INITIAL_PACKED_BASE,
-  MemoryTable,
-  NO_FEATURES,
-  PACKED_AVAILABLE,
-  PACKED_USED,
-  PACKED_VIRTQUEUES,
+  type MemoryMapping,
   PacketBatch,
   PlainCopier,
-  SPLIT_VIRTQUEUES,
-  type Virtqueue,
 } from '@rxvhost/core';
 import { closeFd, createMemfd, mapShared, NativeCopier } from '@rxvhost/sys';
-import type { Result } from '../result.js';
+import { median, type Result } from '../result.js';
+import {
+  type Direction,
+  FRAME,
+  HEADER,
+  type PreparedRing,
+  prepareRing,
+  RING_MEMORY,
+  RING_SIZE,
+} from '../ring/prepared-ring.js';
 import { ON_SPLIT_RINGS, type Settings } from '../settings.js';
 
-const SIZE = 256;
-const MEMORY = 4 * 1024 * 1024;
-const AVAILABLE = 0x2000;
-const USED = 0x4000;
-const ADDRESSES = { descriptorTable: 0, availableRing: AVAILABLE, usedRing: USED };
-const BUFFERS = 0x1_0000;
-const HEADER = 12;
-const FRAME = 64;
-const FEATURES = { ...NO_FEATURES, indirect: true };
 const ROUNDS_BETWEEN_LOOKS = 1000;
 
-/** Nanoseconds a frame to take 256 chains from a ring and complete them, and with a copy between. */
+/** One way to walk a ring. */
+interface Walk {
+  readonly name: string;
+  readonly direction: Direction;
+  readonly copier?: FrameCopier;
+  /** In memory that native code can reach. */
+  readonly shared?: boolean;
+  /** Counts what the driver does too, which writes every field in both layouts. */
+  readonly withDriver?: boolean;
+}
+
+const WALKS: readonly Walk[] = [
+  { name: 'ring walk, no copy', direction: 'transmit' },
+  { name: 'ring walk, receive, no copy', direction: 'receive' },
+  { name: 'ring walk and driver, no copy', direction: 'transmit', withDriver: true },
+  {
+    name: 'ring walk and copy in TypeScript',
+    direction: 'transmit',
+    copier: new PlainCopier(),
+  },
+  {
+    name: 'ring walk and native copy',
+    direction: 'transmit',
+    copier: new NativeCopier(),
+    shared: true,
+  },
+];
+
+/**
+ * Nanoseconds a frame that the device needs to take 256 chains from a ring and complete them. A driver
+ * in the same thread makes them available before the clock starts, since what it has to write differs
+ * by layout; in one walk both count.
+ */
 export function ringWalk({ seconds, rounds, packed }: Settings): Result[] {
-  const fd = createMemfd('bench-ring', MEMORY);
-  const shared = mapShared(fd, 0, MEMORY);
-  closeFd(fd);
-  const plain = new ArrayBufferMapping(new ArrayBuffer(MEMORY));
-  const cases = [
-    { name: 'ring walk, no copy', mapping: plain, copier: undefined },
-    { name: 'ring walk and copy in TypeScript', mapping: plain, copier: new PlainCopier() },
-    { name: 'ring walk and native copy', mapping: shared, copier: new NativeCopier() },
-  ] as const;
-  const results = cases.map(({ name, mapping, copier }) => {
-    const table = new MemoryTable(
-      [{ guestAddress: 0, userAddress: 0, size: MEMORY, mapping }],
-      () => {},
-    );
-    const view = new DataView(mapping.windows[0] as ArrayBuffer);
-    const measure = (ring: Ring): number[] => {
-      const walk = walker(ring, copier);
-      walk(seconds / 4);
-      return Array.from({ length: rounds }, () => walk(seconds));
-    };
-    const split = measure(splitRing(table, view));
-    const own = packed ? measure(packedRing(table, view)) : split;
-    const peers = packed ? [{ name: ON_SPLIT_RINGS, figures: split }] : [];
-    return { name, unit: 'ns/frame', better: 'less', own, peers } as const;
-  });
-  shared.release();
-  return results;
-}
-
-/** A queue, and a way to make everything in its ring available once more. */
-interface Ring {
-  readonly queue: Virtqueue;
-  offerAll(): void;
-}
-
-function splitRing(table: MemoryTable, view: DataView): Ring {
-  for (let index = 0; index < SIZE; index += 1) {
-    view.setUint32(16 * index, BUFFERS + 2048 * index, true);
-    view.setUint32(16 * index + 8, HEADER + FRAME, true);
-    view.setUint32(16 * index + 12, 0, true);
-    view.setUint16(AVAILABLE + 4 + 2 * index, index, true);
-  }
-  const next = view.getUint16(AVAILABLE + 2, true);
-  const queue = SPLIT_VIRTQUEUES.create(table, ADDRESSES, SIZE, FEATURES, next);
-  const available = new Uint16Array(view.buffer);
-  return { queue, offerAll: () => Atomics.add(available, AVAILABLE / 2 + 1, SIZE) };
-}
-
-/** A driver has more to write here: length and flags of every descriptor, which count as ours. */
-function packedRing(table: MemoryTable, view: DataView): Ring {
-  const words = new Uint32Array(view.buffer, 0, 4 * SIZE);
-  for (let index = 0; index < SIZE; index += 1) words[4 * index] = BUFFERS + 2048 * index;
-  view.setUint32(AVAILABLE, 0, true);
-  const queue = PACKED_VIRTQUEUES.create(table, ADDRESSES, SIZE, FEATURES, INITIAL_PACKED_BASE);
-  let turn = PACKED_AVAILABLE << 16;
-  const offerAll = (): void => {
-    for (let index = 0; index < SIZE; index += 1) {
-      words[4 * index + 2] = HEADER + FRAME;
-      words[4 * index + 3] = index | turn;
+  return WALKS.map((walk) => {
+    const memories = [memoryFor(walk), memoryFor(walk)] as const;
+    const measureSplit = walker(prepareRing('split', memories[0], walk.direction), walk);
+    const packedRing = packed ? prepareRing('packed', memories[1], walk.direction) : undefined;
+    const measurePacked = packedRing && walker(packedRing, walk);
+    for (const measure of [measureSplit, measurePacked]) measure?.(seconds / 4);
+    const split: number[] = [];
+    const own: number[] = [];
+    for (let round = 0; round < rounds; round += 1) {
+      split.push(measureSplit(seconds));
+      own.push(measurePacked?.(seconds) ?? (split.at(-1) as number));
     }
-    turn ^= (PACKED_AVAILABLE | PACKED_USED) << 16;
-  };
-  return { queue, offerAll };
+    for (const memory of memories) memory.release();
+    const peers = packed ? [{ name: ON_SPLIT_RINGS, figures: split }] : [];
+    return { name: walk.name, unit: 'ns/frame', better: 'less', own, peers };
+  });
 }
 
 /** A function that walks for some seconds and tells the nanoseconds that a frame took. */
-function walker({ queue, offerAll }: Ring, copier: FrameCopier | undefined) {
+function walker(
+  ring: PreparedRing,
+  { direction, copier, withDriver = false }: Walk,
+): (seconds: number) => number {
+  const round =
+    direction === 'receive' ? receiveRound(ring, withDriver) : sendRound(ring, withDriver, copier);
+  return (seconds) => {
+    const end = performance.now() + seconds * 1000;
+    const medians: number[] = [];
+    const times = new Float64Array(ROUNDS_BETWEEN_LOOKS);
+    while (performance.now() < end) {
+      for (let index = 0; index < times.length; index += 1) times[index] = round();
+      // Others who have the processor in between make few rounds longer: the middle one is ours.
+      medians.push(times.sort()[times.length >> 1] as number);
+    }
+    return (median(medians) * 1e6) / RING_SIZE;
+  };
+}
+
+/** Takes, copies and completes a ring of frames to send; returns the milliseconds. */
+function sendRound({ queue, ...driver }: PreparedRing, withDriver: boolean, copier?: FrameCopier) {
   const batch = new PacketBatch();
   const target = new Uint8Array(1024 * 1024);
-  return (seconds: number): number => {
-    // Processor time, not the clock's: nothing here waits, and others may want the processor.
-    const started = process.cpuUsage();
-    let frames = 0;
-    let microseconds = 0;
-    while (microseconds < seconds * 1e6) {
-      for (let round = 0; round < ROUNDS_BETWEEN_LOOKS; round += 1) {
-        offerAll();
-        const taken = queue.takeReadable(batch, SIZE, HEADER, HEADER);
-        copier?.gather(batch, 0, target, 0);
-        queue.completeReadable(batch.heads, 0, taken);
-        queue.takeCallWanted();
-        frames += taken;
-      }
-      const { user, system } = process.cpuUsage(started);
-      microseconds = user + system;
-    }
-    return (microseconds * 1000) / frames;
+  const offer = withDriver ? driver.writeAndOfferAll : driver.offerAll;
+  return (): number => {
+    if (!withDriver) offer();
+    const start = performance.now();
+    if (withDriver) offer();
+    const taken = queue.takeReadable(batch, RING_SIZE, HEADER, HEADER);
+    copier?.gather(batch, 0, target, 0);
+    queue.completeReadable(batch.heads, 0, taken);
+    queue.takeCallWanted();
+    const time = performance.now() - start;
+    if (taken !== RING_SIZE) throw new Error(`took ${taken} chains`);
+    return time;
   };
+}
+
+/** Takes a ring of buffers and completes them as if a frame had been written to each. */
+function receiveRound({ queue, ...driver }: PreparedRing, withDriver: boolean) {
+  const batch = new PacketBatch();
+  const offer = withDriver ? driver.writeAndOfferAll : driver.offerAll;
+  batch.frameLengths.fill(FRAME);
+  batch.frameChains.fill(1);
+  return (): number => {
+    if (!withDriver) offer();
+    const start = performance.now();
+    if (withDriver) offer();
+    batch.frameCount = queue.takeWritable(batch, RING_SIZE, HEADER, HEADER);
+    queue.completeWritable(batch);
+    queue.takeCallWanted();
+    const time = performance.now() - start;
+    if (batch.frameCount !== RING_SIZE) throw new Error(`took ${batch.frameCount} chains`);
+    return time;
+  };
+}
+
+function memoryFor({ shared = false }: Walk): MemoryMapping {
+  if (!shared) return new ArrayBufferMapping(new ArrayBuffer(RING_MEMORY));
+  const fd = createMemfd('bench-ring', RING_MEMORY);
+  const mapping = mapShared(fd, 0, RING_MEMORY);
+  closeFd(fd);
+  return mapping;
 }
