@@ -14,6 +14,8 @@ static const char *const USAGE =
     "vsock-tool hold CID PORT                              connects and does nothing\n"
     "vsock-tool flood CID PORT SECONDS                     sends, and says how much\n"
     "vsock-tool drain CID PORT SECONDS                     receives, and says how much\n"
+    "vsock-tool messages CID PORT COUNT                    messages, each of which has to come back\n"
+    "vsock-tool echo-messages PORT                         sends the messages of one connection back\n"
     "vsock-tool http CID PORT REQUESTS AT-ONCE             HTTP requests on AT-ONCE connections\n";
 
 static unsigned number(const char *text) { return (unsigned)strtoul(text, NULL, 10); }
@@ -42,6 +44,9 @@ int main(int count, char **arguments) {
     return flow(number(given[0]), number(given[1]), number(given[2]), 1);
   if (strcmp(command, "drain") == 0 && count == 3)
     return flow(number(given[0]), number(given[1]), number(given[2]), 0);
+  if (strcmp(command, "messages") == 0 && count == 3)
+    return ask_messages(number(given[0]), number(given[1]), number(given[2]));
+  if (strcmp(command, "echo-messages") == 0 && count == 1) return echo_messages(number(given[0]));
   if (strcmp(command, "http") == 0 && count == 4)
     return http_requests(number(given[0]), number(given[1]), number(given[2]), number(given[3]));
   fputs(USAGE, stderr);

@@ -21,16 +21,15 @@ static struct sockaddr_vm address_of(unsigned cid, unsigned port) {
   return address;
 }
 
-static int vsock_open(void) {
-  int fd = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+static int open_socket(int type) {
+  int fd = socket(AF_VSOCK, type | SOCK_CLOEXEC, 0);
   if (fd < 0) fail("socket");
   return fd;
 }
 
-/* Returns -1 with errno set when nobody takes the connection. */
-int vsock_connect(unsigned cid, unsigned port) {
+static int connect_socket(int type, unsigned cid, unsigned port) {
   struct sockaddr_vm address = address_of(cid, port);
-  int fd = vsock_open();
+  int fd = open_socket(type);
   if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
   int error = errno;
   close(fd);
@@ -38,13 +37,20 @@ int vsock_connect(unsigned cid, unsigned port) {
   return -1;
 }
 
-int vsock_listen(unsigned port) {
+static int listen_socket(int type, unsigned port) {
   struct sockaddr_vm address = address_of(VMADDR_CID_ANY, port);
-  int fd = vsock_open();
+  int fd = open_socket(type);
   if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0) fail("bind");
   if (listen(fd, BACKLOG) != 0) fail("listen");
   return fd;
 }
+
+int vsock_connect(unsigned cid, unsigned port) { return connect_socket(SOCK_STREAM, cid, port); }
+int vsock_connect_messages(unsigned cid, unsigned port) {
+  return connect_socket(SOCK_SEQPACKET, cid, port);
+}
+int vsock_listen(unsigned port) { return listen_socket(SOCK_STREAM, port); }
+int vsock_listen_messages(unsigned port) { return listen_socket(SOCK_SEQPACKET, port); }
 
 int vsock_accept(int listener) {
   int fd = accept(listener, NULL, NULL);

@@ -12,8 +12,11 @@
 enum { CHUNK = 65536, PATTERN_BLOCK = 1 << 20 };
 
 /* socket.c */
+/* They return -1 with errno set when nobody takes the connection. */
 int vsock_connect(unsigned cid, unsigned port);
+int vsock_connect_messages(unsigned cid, unsigned port);
 int vsock_listen(unsigned port);
+int vsock_listen_messages(unsigned port);
 int vsock_accept(int listener);
 void write_all(int fd, const void *bytes, size_t length);
 void fail(const char *what);
@@ -44,6 +47,8 @@ int many_connections(unsigned cid, unsigned port, unsigned count);
 int refused_connection(unsigned cid, unsigned port);
 int hold_connection(unsigned cid, unsigned port);
 int flow(unsigned cid, unsigned port, unsigned seconds, int sending);
+int ask_messages(unsigned cid, unsigned port, unsigned count);
+int echo_messages(unsigned port);
 int http_requests(unsigned cid, unsigned port, unsigned requests, unsigned at_once);
 
 #endif
