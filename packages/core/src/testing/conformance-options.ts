@@ -1,5 +1,6 @@
 import type { PacketSocket } from '../backend/packet-socket.js';
 import type { MemoryMapping } from '../memory/mapping.js';
+import type { RingLayout } from './frame-ring.js';
 
 /**
  * What the suite needs of a test runner: tap's `t` and `node:test`'s context both have it. A check
@@ -55,6 +56,8 @@ export interface ConformanceOptions {
    * take before it is; 10,000 unless set.
    */
   readonly fullAfter?: number | false;
+  /** Layout of the guest's rings: a backend must not notice. `'split'` unless set. */
+  readonly rings?: RingLayout;
   /**
    * Memory for frames, as a guest's would be; needed by backends in native code that have no
    * `allocate`. JavaScript's own memory unless set.

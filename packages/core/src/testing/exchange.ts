@@ -59,7 +59,7 @@ export class Exchange {
       options.memory ??
       backend.allocate?.bind(backend) ??
       ((bytes: number) => new ArrayBufferMapping(new ArrayBuffer(bytes)));
-    this.memory = new FrameMemory(make, this.largest + BEFORE_FRAME);
+    this.memory = new FrameMemory(make, this.largest + BEFORE_FRAME, options.rings);
   }
 
   get peer(): BackendPeer {
@@ -100,10 +100,10 @@ export class Exchange {
     const before = skip + this.backend.headerLength;
     this.memory.begin(layout);
     for (let n = 0; n < first; n += 1) this.memory.add(before + this.smallest, layout);
+    for (const frame of frames) this.memory.add(before + frame.length, layout);
+    this.memory.take('send');
     for (const [index, frame] of frames.entries()) {
-      const header = new Uint8Array(this.backend.headerLength);
-      this.memory.add(before + frame.length, layout);
-      this.memory.write(first + index, skip, header);
+      this.memory.write(first + index, skip, new Uint8Array(this.backend.headerLength));
       this.memory.write(first + index, before, frame);
     }
   }
@@ -186,6 +186,7 @@ export class Exchange {
     batch.chainsPerFrame = chainsPerFrame;
     batch.largest = largest;
     for (let n = 0; n < chains; n += 1) this.memory.add(skip + headerLength + room, layout);
+    this.memory.take('receive');
     const filled = this.#call(() => this.backend.receive(batch));
     const frames: Uint8Array[] = [];
     let chain = 0;

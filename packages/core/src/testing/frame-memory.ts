@@ -1,7 +1,9 @@
+import { GuestMemory } from '../memory/guest-memory.js';
 import type { MemoryMapping } from '../memory/mapping.js';
-import { WINDOW_STRIDE } from '../memory/mapping.js';
-import { WindowTable, windowsOf } from '../memory/window-table.js';
+import type { WindowTable } from '../memory/window-table.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
+import { VIRTQUEUES } from '../virtqueue/virtqueues.js';
+import { FRAME_RING_BYTES, type FrameBuffer, FrameRing, type RingLayout } from './frame-ring.js';
 
 /** The most chains in one batch of the suite. */
 export const MOST_CHAINS = 128;
@@ -17,50 +19,86 @@ export interface ChainLayout {
   readonly segments?: readonly number[];
 }
 
+/** Guest-physical addresses of the regions: two for chains, one for the ring. */
+const REGIONS = [0x1000_0000, 0x2000_0000, 0x3000_0000] as const;
+const RING = 2;
+
 /**
- * Stands for guest memory: two windows in which the chains of a batch lie, their segments in one
- * and the other by turns, so that no two segments of a frame are neighbours.
+ * A guest's memory: two regions in which chains lie, their segments in one and the other by turns, so
+ * that no two segments of a frame are neighbours, and a third with a ring, from which a virtqueue
+ * takes them as a device's would.
  */
 export class FrameMemory {
   readonly batch = new PacketBatch();
-  readonly #mappings: readonly MemoryMapping[];
+  readonly #memory = new GuestMemory();
   readonly #windows: WindowTable;
+  readonly #ring: FrameRing;
   readonly #slot: number;
+  #chains: FrameBuffer[][] = [];
+  #skip = 0;
 
   /** @param chainLength - the most bytes in one chain */
-  constructor(memory: (bytes: number) => MemoryMapping, chainLength: number) {
+  constructor(
+    memory: (bytes: number) => MemoryMapping,
+    chainLength: number,
+    layout: RingLayout = 'split',
+  ) {
     this.#slot = (chainLength + 2 * GUARD + 7) & ~7;
-    this.#mappings = [memory(this.#slot * MOST_CHAINS), memory(this.#slot * MOST_CHAINS)];
-    this.#windows = new WindowTable(
-      this.#mappings.flatMap((mapping) => windowsOf(mapping, WINDOW_STRIDE)),
+    const chains = this.#slot * MOST_CHAINS;
+    this.#memory.replace(
+      REGIONS.map((address, region) => {
+        const size = region === RING ? FRAME_RING_BYTES : chains;
+        return { guestAddress: address, userAddress: address, size, mapping: memory(size) };
+      }),
     );
+    this.#windows = this.#memory.table.windows;
+    const bytes = this.#windows.bytes(RING).subarray(0, FRAME_RING_BYTES);
+    this.#ring = new FrameRing(layout, bytes, REGIONS[RING]);
   }
 
-  /** An empty batch. */
+  /** No chains. */
   begin({ skip = 0 }: ChainLayout): void {
-    this.batch.reset(this.#windows, skip);
+    this.#chains = [];
+    this.#skip = skip;
     this.batch.chainsPerFrame = 1;
     this.batch.largest = false;
     this.batch.results.fill(0x7fff_ffff);
   }
 
-  /** Adds a chain of `length` bytes, `skip` included, all of them `UNTOUCHED`. */
+  /** Adds a chain of `length` bytes, what is skipped included, all of them `UNTOUCHED`. */
   add(length: number, { segments = [length] }: ChainLayout): void {
-    const { batch } = this;
-    const start = batch.count * this.#slot + GUARD;
+    const slot = this.#chains.length * this.#slot;
     for (const window of [0, 1]) {
-      this.#windows.bytes(window).fill(UNTOUCHED, start - GUARD, start - GUARD + this.#slot);
+      this.#windows.bytes(window).fill(UNTOUCHED, slot, slot + this.#slot);
     }
-    batch.heads[batch.count] = batch.count;
-    batch.lengths[batch.count] = length;
-    batch.firstSegment[batch.count] = batch.segments.count;
-    for (let at = 0, n = 0; at < length; n += 1) {
+    const buffers: FrameBuffer[] = [];
+    for (let at = 0; at < length; at += buffers.at(-1)?.length ?? length) {
+      const n = buffers.length;
       const piece = Math.min(segments[n % segments.length] as number, length - at);
-      if (!batch.segments.push(n & 1, start + at, piece)) throw new Error('too many segments');
-      at += piece;
+      buffers.push({ address: (REGIONS[n & 1] as number) + slot + GUARD + at, length: piece });
     }
-    batch.count += 1;
-    batch.firstSegment[batch.count] = batch.segments.count;
+    this.#chains.push(buffers);
+  }
+
+  /** Fills the batch with the chains, for frames to be sent from them or received into them. */
+  take(purpose: 'send' | 'receive'): void {
+    const { batch } = this;
+    const writable = purpose === 'receive';
+    const { table } = this.#memory;
+    const { addresses, size, features } = this.#ring;
+    this.#ring.clear();
+    for (const buffers of this.#chains) this.#ring.add(buffers, writable);
+    const queue = VIRTQUEUES.create(
+      table,
+      addresses,
+      size,
+      features,
+      VIRTQUEUES.initialBase(features),
+    );
+    if (writable) queue.takeWritable(batch, MOST_CHAINS, 0, this.#skip);
+    else queue.takeReadable(batch, MOST_CHAINS, 0, this.#skip);
+    if (queue.fault !== undefined) throw queue.fault;
+    if (batch.count < this.#chains.length) throw new Error('too many segments');
   }
 
   /** Writes `bytes` into chain `index` from byte `at` of it on. */
@@ -114,8 +152,7 @@ export class FrameMemory {
   }
 
   release(): void {
-    this.#windows.invalidate();
-    for (const mapping of this.#mappings) mapping.release();
+    this.#memory.clear();
   }
 
   #isUntouched(window: number, from: number, to: number): boolean {

@@ -39,6 +39,7 @@ export class SocketPeer implements BackendPeer {
     const { batch } = this.#memory;
     this.#memory.begin({});
     for (let n = 0; n < CHAINS; n += 1) this.#memory.add(this.#largest, {});
+    this.#memory.take('receive');
     this.socket.receive(batch);
     const { headerLength } = this.socket;
     return Array.from({ length: batch.frameCount }, (_, frame) =>
@@ -51,8 +52,10 @@ export class SocketPeer implements BackendPeer {
     let next = 0;
     const sendSome = (): boolean => {
       this.#memory.begin({});
-      for (const [index, frame] of frames.slice(next, next + CHAINS).entries()) {
-        this.#memory.add(headerLength + frame.length, {});
+      const some = frames.slice(next, next + CHAINS);
+      for (const frame of some) this.#memory.add(headerLength + frame.length, {});
+      this.#memory.take('send');
+      for (const [index, frame] of some.entries()) {
         this.#memory.write(index, 0, new Uint8Array(headerLength));
         this.#memory.write(index, headerLength, frame);
       }
