@@ -5,12 +5,13 @@
  * wake one another in turn. With --guest the same client thread is the driver of a NIC that loops
  * frames back: it inherits guest memory, the transmit queue's kick and the receive queue's call, and
  * before each kick makes one more receive buffer and one more frame available. Every entry of both
- * rings has been prepared, so that this takes two stores.
+ * rings has been prepared, so that this takes two stores; on packed rings it writes both descriptors.
  *
  * usage: eventfd-pingpong [--seconds=N] [--cores=SERVER,CLIENT]
- *                         [--guest=MEMORY,KICK,CALL,SIZE,TRANSMIT,RECEIVE]
+ *                         [--guest=MEMORY,KICK,CALL,SIZE,TRANSMIT,RECEIVE[,ENTRIES,OFFERED]]
  * MEMORY, KICK and CALL are file descriptors, SIZE bytes of memory; TRANSMIT and RECEIVE are where in
- * it the two available rings' indices stand.
+ * it the two available rings' indices stand. With ENTRIES they are where two packed rings with so many
+ * entries stand, and OFFERED is how many receive buffers are available already.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,12 +27,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "packed-ring.h"
+
 enum { MOST_SAMPLES = 1 << 24 };
 
 static int kick, call;
 static int server_core = 0, client_core = 1;
 /* The available rings' indices, with --guest. */
 static _Atomic uint16_t *transmit, *receive;
+/* The rings themselves, where they are packed: `entries` is set. */
+static struct packed_ring packed_transmit, packed_receive;
 
 static uint64_t nanoseconds_now(void)
 {
@@ -105,10 +110,12 @@ static void *serve(void *unused)
 static void be_guest(const char *arguments)
 {
 	unsigned long size, transmit_at, receive_at;
+	unsigned entries, offered;
 	int memory;
+	int read = sscanf(arguments, "%d,%d,%d,%lu,%lu,%lu,%u,%u", &memory, &kick, &call, &size,
+			  &transmit_at, &receive_at, &entries, &offered);
 
-	if (sscanf(arguments, "%d,%d,%d,%lu,%lu,%lu", &memory, &kick, &call, &size, &transmit_at,
-		   &receive_at) != 6) {
+	if (read != 6 && read != 8) {
 		fprintf(stderr, "eventfd-pingpong: --guest=%s\n", arguments);
 		exit(2);
 	}
@@ -118,6 +125,10 @@ static void be_guest(const char *arguments)
 		fail("mmap");
 	transmit = (_Atomic uint16_t *)(base + transmit_at);
 	receive = (_Atomic uint16_t *)(base + receive_at);
+	if (read == 8) {
+		packed_transmit = packed_ring(base + transmit_at, entries, 0, 0);
+		packed_receive = packed_ring(base + receive_at, entries, offered, 1);
+	}
 }
 
 static int compare(const void *left, const void *right)
@@ -161,7 +172,10 @@ int main(int argc, char **argv)
 
 	do {
 		before = nanoseconds_now();
-		if (transmit) {
+		if (packed_transmit.entries) {
+			packed_offer(&packed_receive);
+			packed_offer(&packed_transmit);
+		} else if (transmit) {
 			*receive += 1;
 			*transmit += 1;
 		}

@@ -4,7 +4,7 @@ import { NetworkNamespace } from '@rxvhost/test/support/network-namespace.js';
 import { Guest, type GuestOptions } from '@rxvhost/test/support/qemu.js';
 import { OwnServer } from '../peers/own-server.js';
 import type { Result } from '../result.js';
-import type { Settings } from '../settings.js';
+import { ON_SPLIT_RINGS, type Settings } from '../settings.js';
 
 const NAMESPACE = 'rxvhost-bench-gso';
 const HOST = '10.9.5.1';
@@ -16,24 +16,32 @@ const GIGABIT = 1e9;
 export async function gsoTransfer(settings: Settings): Promise<Result[]> {
   const own: Throughput[] = [];
   const peer: Throughput[] = [];
+  const split: Throughput[] = [];
   const namespace = new NetworkNamespace(NAMESPACE);
   const iperf = await startIperfServer(namespace);
   try {
     for (let round = 0; round < settings.rounds; round += 1) {
       own.push(await throughRxvhost(settings, namespace, round));
       peer.push(await throughQemu(settings, namespace));
+      if (!settings.packed) continue;
+      split.push(await throughRxvhost({ ...settings, packed: false }, namespace, round));
     }
   } finally {
     await iperf.stop('SIGKILL');
     namespace.delete();
   }
-  const result = (name: string, of: (rates: Throughput) => number): Result => ({
-    name: `TCP with offloads, ${name}`,
-    unit: 'Gbit/s',
-    better: 'more',
-    own: own.map((rates) => of(rates) / GIGABIT),
-    peers: [{ name: 'QEMU’s own tap', figures: peer.map((rates) => of(rates) / GIGABIT) }],
-  });
+  const result = (name: string, of: (rates: Throughput) => number): Result => {
+    const gigabits = (all: readonly Throughput[]) => all.map((rates) => of(rates) / GIGABIT);
+    const peers = [{ name: 'QEMU’s own tap', figures: gigabits(peer) }];
+    if (settings.packed) peers.push({ name: ON_SPLIT_RINGS, figures: gigabits(split) });
+    return {
+      name: `TCP with offloads, ${name}`,
+      unit: 'Gbit/s',
+      better: 'more',
+      own: gigabits(own),
+      peers,
+    };
+  };
   return [
     result('guest to host', ({ guestToHost }) => guestToHost),
     result('host to guest', ({ hostToGuest }) => hostToGuest),
@@ -72,13 +80,13 @@ async function throughQemu(settings: Settings, namespace: NetworkNamespace): Pro
 }
 
 async function measure(
-  { seconds }: Settings,
+  { seconds, packed }: Settings,
   namespace: NetworkNamespace,
   options: GuestOptions,
 ): Promise<Throughput> {
   namespace.ip('address', 'add', `${HOST}/24`, 'dev', TAP);
   namespace.ip('link', 'set', TAP, 'up');
-  const guest = await Guest.start(options);
+  const guest = await Guest.start({ ...options, device: packed ? ['packed=on'] : [] });
   try {
     await guest.check(`ip addr add ${GUEST}/24 dev eth0 && ip link set eth0 up`);
     await guest.check(`ping -c 1 -W 5 ${HOST} || ping -c 1 -W 5 ${HOST}`);

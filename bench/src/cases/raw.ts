@@ -15,6 +15,7 @@ import {
   BUSY_POLL,
   CLIENT_CORE,
   measurementOf,
+  ON_SPLIT_RINGS,
   SERVER_CORE,
   type Settings,
   WARM_UP,
@@ -46,9 +47,9 @@ export async function packetSocket(settings: Settings): Promise<Result[]> {
 async function send(settings: Settings, namespace: NetworkNamespace): Promise<Result> {
   const figures = newFigures();
   for (let round = 0; round < settings.rounds; round += 1) {
-    const measurement = measurementOf({ ...settings, packed: false }, `raw-send${round}`);
-    await measureServers(settings, namespace, measurement, figures, () =>
-      forwardRate(measurement, namespace, FAR),
+    const measurement = measurementOf(settings, `raw-send${round}`);
+    await measureServers(settings, namespace, measurement, figures, (rings) =>
+      forwardRate(rings, namespace, FAR),
     );
     const loop = loopOptions(measurement, NEAR, SERVER_CORE);
     figures.loop.push(packetSendRate({ ...loop, writerCore: CLIENT_CORE }));
@@ -68,9 +69,9 @@ async function receive(settings: Settings, namespace: NetworkNamespace): Promise
     }
   };
   for (let round = 0; round < settings.rounds; round += 1) {
-    const measurement = measurementOf({ ...settings, packed: false }, `raw-receive${round}`);
-    await measureServers(settings, namespace, measurement, figures, () =>
-      whileSending(measurement, () => guestRate(measurement)),
+    const measurement = measurementOf(settings, `raw-receive${round}`);
+    await measureServers(settings, namespace, measurement, figures, (rings) =>
+      whileSending(rings, () => guestRate(rings)),
     );
     const rate = await whileSending(measurement, async () => {
       await delay(WARM_UP * 1000);
@@ -82,8 +83,8 @@ async function receive(settings: Settings, namespace: NetworkNamespace): Promise
 }
 
 /** The guest leaves its processor to the sender but for a few per cent. */
-async function guestRate({ socketPath, seconds, core }: Measurement): Promise<number> {
-  const options = { size: RING, available: RING, calls: false };
+async function guestRate({ socketPath, seconds, core, packed }: Measurement): Promise<number> {
+  const options = { size: RING, available: RING, calls: false, packed };
   return await withPlainGuest(socketPath, options, (guest) =>
     guestReceiveRate({ guest, seconds, core }),
   );
@@ -93,37 +94,45 @@ interface Figures {
   readonly own: number[];
   readonly dpdk: number[];
   readonly loop: number[];
+  /** Ours on split rings, where `own` are on packed ones. */
+  readonly split: number[];
 }
 
-const newFigures = (): Figures => ({ own: [], dpdk: [], loop: [] });
+const newFigures = (): Figures => ({ own: [], dpdk: [], loop: [], split: [] });
 
 async function measureServers(
   settings: Settings,
   namespace: NetworkNamespace,
-  { socketPath }: Measurement,
+  measurement: Measurement,
   figures: Figures,
-  rate: () => Promise<number>,
+  rate: (rings: Measurement) => Promise<number>,
 ): Promise<void> {
+  const { socketPath } = measurement;
   const peer = await startDpdkPacketForwarder(socketPath, SERVER_CORE, namespace, NEAR);
-  figures.dpdk.push(await rate());
+  figures.dpdk.push(await rate(measurement));
   await peer.stop();
-  const server = await OwnServer.start({
-    socketPath,
-    backend: `raw:${NEAR}`,
-    core: SERVER_CORE,
-    busyPoll: BUSY_POLL,
-    namespace,
-    profile: settings.profile,
-  });
-  figures.own.push(await rate());
-  await server.stop();
+  const ownRate = async (rings: Measurement): Promise<number> => {
+    const server = await OwnServer.start({
+      socketPath,
+      backend: `raw:${NEAR}`,
+      core: SERVER_CORE,
+      busyPoll: BUSY_POLL,
+      namespace,
+      profile: settings.profile,
+    });
+    const frames = await rate(rings);
+    await server.stop();
+    return frames;
+  };
+  figures.own.push(await ownRate(measurement));
+  if (settings.packed) figures.split.push(await ownRate({ ...measurement, packed: false }));
 }
 
 function loopOptions({ seconds }: Measurement, ifname: string, core: number, forSeconds = seconds) {
   return { namespace: NAMESPACE, ifname, seconds: forSeconds, core };
 }
 
-function resultOf(name: string, call: string, { own, dpdk, loop }: Figures): Result {
+function resultOf(name: string, call: string, { own, dpdk, loop, split }: Figures): Result {
   const millions = (figures: readonly number[]) => figures.map((figure) => figure / MILLION);
   return {
     name,
@@ -133,6 +142,7 @@ function resultOf(name: string, call: string, { own, dpdk, loop }: Figures): Res
     peers: [
       { name: 'DPDK net_vhost and net_af_packet', figures: millions(dpdk) },
       { name: `C loop of ${call}`, figures: millions(loop) },
+      ...(split.length > 0 ? [{ name: ON_SPLIT_RINGS, figures: millions(split) }] : []),
     ],
   };
 }

@@ -6,6 +6,7 @@ import type { PlainGuest } from './plain-guest.js';
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url));
 const sources = join(root, 'bench', 'native');
+const sharedHeader = join(sources, 'packed-ring.h');
 const binaries = join(root, '.cache', 'bench');
 
 export type NativeProgram = 'tap-writev' | 'packet-loop' | 'ring-drain' | 'eventfd-pingpong';
@@ -20,7 +21,8 @@ export function nativeProgram(name: NativeProgram): string {
   const source = join(sources, `${name}.c`);
   const binary = join(binaries, name);
   const built = statSync(binary, { throwIfNoEntry: false });
-  if (built === undefined || built.mtimeMs < statSync(source).mtimeMs) {
+  const changed = Math.max(...[source, sharedHeader].map((path) => statSync(path).mtimeMs));
+  if (built === undefined || built.mtimeMs < changed) {
     mkdirSync(binaries, { recursive: true });
     execFileSync('cc', ['-O2', '-Wall', '-Wextra', '-pthread', '-o', binary, source]);
   }
@@ -59,9 +61,11 @@ export async function guestRoundTrips({
   seconds,
   core,
 }: GuestLoopOptions): Promise<RoundTrips> {
-  const { memory, memorySize, receive, transmit } = guest;
-  const indices = `${transmit.available + 2},${receive.available + 2}`;
-  const options = [`--cores=${core},${core}`, `--guest=3,4,5,${memorySize},${indices}`];
+  const { memory, memorySize, size, packed, offered, receive, transmit } = guest;
+  const rings = packed
+    ? `${transmit.descriptors},${receive.descriptors},${size},${offered}`
+    : `${transmit.available + 2},${receive.available + 2}`;
+  const options = [`--cores=${core},${core}`, `--guest=3,4,5,${memorySize},${rings}`];
   const fds = [memory, transmit.kick, receive.call];
   return (await runWithFds('eventfd-pingpong', seconds, options, fds)) as RoundTrips;
 }
@@ -69,8 +73,9 @@ export async function guestRoundTrips({
 /** Frames a second that a guest receives which does nothing else, and little for that. */
 export async function guestReceiveRate(options: GuestLoopOptions): Promise<number> {
   const { guest, seconds, core } = options;
-  const { memory, memorySize, size, receive } = guest;
-  const rings = `${size},${receive.available},${receive.used}`;
+  const { memory, memorySize, size, packed, receive } = guest;
+  const areas = `${size},${receive.available},${receive.used}`;
+  const rings = packed ? `${areas},${receive.descriptors}` : areas;
   const fds = [memory, receive.kick];
   const args = [`--core=${core}`, `--guest=3,4,${memorySize},${rings}`];
   return rateIn(await runWithFds('ring-drain', seconds, args, fds));

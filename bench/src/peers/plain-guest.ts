@@ -1,4 +1,4 @@
-import { FEATURE } from '@rxvhost/core';
+import { FEATURE, PACKED_AVAILABLE } from '@rxvhost/core';
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import { protocolFeatures, VhostUserFrontend } from '@rxvhost/vhost-user';
 
@@ -21,7 +21,8 @@ const TRANSMIT = 1;
 export interface PlainQueue {
   readonly kick: number;
   readonly call: number;
-  /** Offsets in memory. */
+  /** Offsets in memory; on a packed ring the last two are the driver's and the device's event area. */
+  readonly descriptors: number;
   readonly available: number;
   readonly used: number;
 }
@@ -32,6 +33,9 @@ export interface PlainGuest {
   readonly memorySize: number;
   /** Entries of each queue. */
   readonly size: number;
+  readonly packed: boolean;
+  /** Receive buffers that are available from the start. */
+  readonly offered: number;
   readonly receive: PlainQueue;
   readonly transmit: PlainQueue;
 }
@@ -43,28 +47,32 @@ export interface PlainGuestOptions {
   readonly available: number;
   /** Whether the guest wants to be called for received frames. */
   readonly calls: boolean;
+  /** Whether the rings are packed. */
+  readonly packed: boolean;
 }
 
 /**
  * Connects a guest to a vhost-user server and runs `body` while it is there. Every entry of both rings
  * is prepared once and for good, 64-byte frames and receive buffers of 2 KiB, so that a driver in C
- * only has to move the available rings' indices.
+ * only has to move the available rings' indices, or on packed rings to write lengths, ids and flags.
  */
 export async function withPlainGuest<T>(
   socketPath: string,
   options: PlainGuestOptions,
   body: (guest: PlainGuest) => Promise<T>,
 ): Promise<T> {
-  const { size } = options;
+  const { size, packed } = options;
   const memory = createMemfd('bench-guest', MEMORY);
   const mapping = mapShared(memory, 0, MEMORY);
   const events = [RECEIVE, TRANSMIT].map(() => ({ kick: new EventFd(), call: new EventFd() }));
   const frontend = VhostUserFrontend.connect(socketPath);
   try {
-    await frontend.handshake({ features: FEATURE.VERSION_1 });
+    await frontend.handshake({ features: FEATURE.VERSION_1 | (packed ? FEATURE.RING_PACKED : 0n) });
     const region = { guestAddress: 0, userAddress: USER_ADDRESS, size: MEMORY, fd: memory };
     await frontend.shareMemory([region]);
-    prepareRings(new DataView(mapping.windows[0] as ArrayBuffer), options);
+    const view = new DataView(mapping.windows[0] as ArrayBuffer);
+    if (packed) preparePackedRings(view, options);
+    else prepareRings(view, options);
     const queues: PlainQueue[] = [];
     for (const [index, { kick, call }] of events.entries()) {
       const base = USER_ADDRESS + index * QUEUE_STRIDE;
@@ -77,7 +85,13 @@ export async function withPlainGuest<T>(
       };
       await frontend.startQueue(index, { size, addresses, kick, call });
       const at = index * QUEUE_STRIDE;
-      queues.push({ kick: kick.fd, call: call.fd, available: at + AVAILABLE, used: at + USED });
+      queues.push({
+        kick: kick.fd,
+        call: call.fd,
+        descriptors: at,
+        available: at + AVAILABLE,
+        used: at + USED,
+      });
     }
     // DPDK waits for this where it has offered the message.
     if ((frontend.protocolFeatures & protocolFeatures('STATUS')) !== 0n) {
@@ -85,7 +99,15 @@ export async function withPlainGuest<T>(
     }
     const [receive, transmit] = queues;
     if (receive === undefined || transmit === undefined) throw new Error('two queues');
-    return await body({ memory, memorySize: MEMORY, size, receive, transmit });
+    return await body({
+      memory,
+      memorySize: MEMORY,
+      size,
+      packed,
+      offered: options.available,
+      receive,
+      transmit,
+    });
   } finally {
     frontend.close();
     for (const { kick, call } of events) {
@@ -111,4 +133,21 @@ function prepareRings(view: DataView, { size, available, calls }: PlainGuestOpti
   if (!calls) view.setUint16(AVAILABLE, NO_INTERRUPT, true);
   view.setUint16(AVAILABLE + 2, available, true);
   view.setUint16(QUEUE_STRIDE + AVAILABLE, NO_INTERRUPT, true);
+}
+
+/** Descriptors in the places that their ids say; those of the first round are available by their flags. */
+function preparePackedRings(view: DataView, { size, available, calls }: PlainGuestOptions): void {
+  for (const queue of [RECEIVE, TRANSMIT]) {
+    const base = queue * QUEUE_STRIDE;
+    for (let index = 0; index < size; index += 1) {
+      const at = base + 16 * index;
+      const offered = queue === RECEIVE && index < available;
+      view.setUint32(at, BUFFERS + (queue * size + index) * BUFFER, true);
+      view.setUint32(at + 8, queue === RECEIVE ? BUFFER : FRAME, true);
+      view.setUint16(at + 12, index, true);
+      view.setUint16(at + 14, offered ? PACKED_AVAILABLE | WRITE : 0, true);
+    }
+  }
+  if (!calls) view.setUint16(AVAILABLE + 2, NO_INTERRUPT, true);
+  view.setUint16(QUEUE_STRIDE + AVAILABLE + 2, NO_INTERRUPT, true);
 }
