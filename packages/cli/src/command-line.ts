@@ -16,23 +16,37 @@ export interface OptionRow {
 export class GivenOptions {
   readonly #values = new Map<string, string[]>();
 
+  /** @param common - what holds where nothing else is given here */
+  constructor(private readonly common?: GivenOptions) {}
+
   has(name: string): boolean {
-    return this.#values.has(name);
+    return this.all(name).length > 0;
   }
 
   /** The value of an option that is given at most once. */
   get(name: string): string | undefined {
-    return this.#values.get(name)?.[0];
+    return this.all(name)[0];
   }
 
   /** The values of one that may be repeated, in order. */
   all(name: string): readonly string[] {
-    return this.#values.get(name) ?? [];
+    return this.#values.get(name) ?? this.common?.all(name) ?? [];
   }
 
-  add(name: string, value: string): void {
-    this.#values.set(name, [...this.all(name), value]);
+  /** Throws {@link UsageError} for an option that is given twice and may not be. */
+  add({ row: { name, repeats }, value }: GivenOption): void {
+    const before = this.#values.get(name);
+    if (before !== undefined && repeats !== true) {
+      throw new UsageError(`--${name} is given twice: give it once`);
+    }
+    this.#values.set(name, [...(before ?? []), value]);
   }
+}
+
+/** An option as it stands on the command line. */
+export interface GivenOption {
+  readonly row: OptionRow;
+  readonly value: string;
 }
 
 /**
@@ -46,6 +60,17 @@ export function parseOptions(
   rows: readonly OptionRow[],
   argv: readonly string[],
 ): GivenOptions {
+  const given = new GivenOptions();
+  for (const option of readOptions(command, rows, argv)) given.add(option);
+  return given;
+}
+
+/** As {@link parseOptions}, but in the order in which they were given, however often. */
+export function readOptions(
+  command: string,
+  rows: readonly OptionRow[],
+  argv: readonly string[],
+): readonly GivenOption[] {
   const known = new Map(rows.map((row) => [row.name, row]));
   const options = Object.fromEntries(
     rows.map(({ name, value }) => [
@@ -54,7 +79,7 @@ export function parseOptions(
     ]),
   );
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true });
-  const given = new GivenOptions();
+  const given: GivenOption[] = [];
   for (const token of tokens) {
     if (token.kind === 'option-terminator') continue;
     if (token.kind === 'positional') {
@@ -64,9 +89,7 @@ export function parseOptions(
     if (row === undefined) {
       throw new UsageError(`unknown option ${token.rawName}: see ${command} --help`);
     }
-    if (given.has(row.name) && row.repeats !== true)
-      throw new UsageError(`--${row.name} is given twice: give it once`);
-    given.add(row.name, givenValue(row, token.value, token.inlineValue));
+    given.push({ row, value: givenValue(row, token.value, token.inlineValue) });
   }
   return given;
 }

@@ -69,18 +69,19 @@ export function createContainer(): Container {
   return container;
 }
 
-/** A NIC out of the container, a queue pair for each of the backends, which it owns. */
+/** A NIC out of the container, one of several that there may be; it owns its backends, one a queue pair. */
 export function createNic(
   container: Container,
   backends: PacketSocket | readonly PacketSocket[],
   options: VhostNetOptions,
 ): VhostNet {
+  const own = new Container({ parent: container });
   for (const backend of [backends].flat()) {
-    container.bind<PacketSocket>(BACKEND).toConstantValue(backend);
+    own.bind<PacketSocket>(BACKEND).toConstantValue(backend);
   }
-  container.bind<VhostNetOptions>(NET_OPTIONS).toConstantValue(options);
-  container.load(netModule);
-  return container.get(VhostNet);
+  own.bind<VhostNetOptions>(NET_OPTIONS).toConstantValue(options);
+  own.load(netModule);
+  return own.get(VhostNet);
 }
 
 /** A vsock device out of the container, one of several that there may be. */

@@ -4,6 +4,7 @@ import { UsageError } from './usage-error.js';
 /** The longest path that fits a Unix socket address (`sun_path` less its closing zero byte). */
 const MAX_SOCKET_PATH = 107;
 const MAX_QUEUE_SIZE = 32768;
+const MAX_WORKERS = 256;
 /** Limits of the `mtu` field in virtio-net's configuration space. */
 const MIN_MTU = 68;
 const MAX_MTU = 65535;
@@ -45,6 +46,15 @@ export function parseQueueSize(text: string): number {
     );
   }
   return size;
+}
+
+/** Worker threads, 1 to 256. */
+export function parseWorkers(text: string): number {
+  const workers = parseWholeNumber(text);
+  if (workers === undefined || workers < 1 || workers > MAX_WORKERS) {
+    throw new UsageError(`--workers=${text} is not a number from 1 to ${MAX_WORKERS}, as 2`);
+  }
+  return workers;
 }
 
 /** A file descriptor's number. `what` is how it was written, for the message. */

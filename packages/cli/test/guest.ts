@@ -1,6 +1,14 @@
-import { DRIVER_FEATURES, GuestMemoryArena, GuestNic } from '@rxvhost/guest';
+import { setTimeout as delay } from 'node:timers/promises';
+import {
+  DRIVER_FEATURES,
+  GuestMemoryArena,
+  GuestNic,
+  NumberedFrameChecker,
+  NumberedFrames,
+} from '@rxvhost/guest';
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import type { VhostUserFrontend } from '@rxvhost/vhost-user';
+import type { Test } from 'tap';
 
 const MEMORY_SIZE = 2 * 1024 * 1024;
 const GUEST_ADDRESS = 0;
@@ -37,4 +45,22 @@ export async function connectGuest(frontend: VhostUserFrontend): Promise<RemoteG
       mapping.release();
     },
   };
+}
+
+/** Sends frames through the loop and waits until all have come back. */
+export async function exchange(t: Test, { nic }: RemoteGuest, count: number): Promise<void> {
+  const frames = new NumberedFrames(new Uint8Array(6).fill(2), new Uint8Array(6).fill(4));
+  const checker = new NumberedFrameChecker();
+  const arrived = new Promise<void>((resolve) => {
+    nic.driver.frames$.subscribe((batch) => {
+      for (const frame of batch) checker.receive(frame);
+      if (checker.intact === count) resolve();
+    });
+  });
+  for (let sent = 0; sent < count; sent += 1) {
+    const frame = frames.make(64 + sent);
+    while (!nic.driver.send(frame)) await delay(1);
+  }
+  await arrived;
+  t.ok(checker.flawless, `${count} frames came back intact and in order`);
 }

@@ -16,11 +16,10 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { FEATURE, HOST_OFFLOADS, NET_FEATURE, type NetStatistics, VhostError } from '@rxvhost/core';
-import { NumberedFrameChecker, NumberedFrames } from '@rxvhost/guest';
 import { closeFd, socketPair } from '@rxvhost/sys';
 import { VhostUserFrontend } from '@rxvhost/vhost-user';
 import t, { type Test } from 'tap';
-import { connectGuest, type RemoteGuest } from './guest.js';
+import { connectGuest, exchange } from './guest.js';
 import {
   ENDS_WITHIN,
   type Outcome,
@@ -69,24 +68,6 @@ async function stop(t: Test, cli: RunningCli, signal: NodeJS.Signals = 'SIGTERM'
   t.ok(performance.now() - start < ENDS_WITHIN, `${signal} ends it at once`);
   t.equal(outcome.code, 0);
   return outcome;
-}
-
-/** Sends frames through the loop and waits until all have come back. */
-async function exchange(t: Test, { nic }: RemoteGuest, count: number): Promise<void> {
-  const frames = new NumberedFrames(new Uint8Array(6).fill(2), new Uint8Array(6).fill(4));
-  const checker = new NumberedFrameChecker();
-  const arrived = new Promise<void>((resolve) => {
-    nic.driver.frames$.subscribe((batch) => {
-      for (const frame of batch) checker.receive(frame);
-      if (checker.intact === count) resolve();
-    });
-  });
-  for (let sent = 0; sent < count; sent += 1) {
-    const frame = frames.make(64 + sent);
-    while (!nic.driver.send(frame)) await delay(1);
-  }
-  await arrived;
-  t.ok(checker.flawless, `${count} frames came back intact and in order`);
 }
 
 t.test('T17 what the machine refuses gets one line with the fix and exit code 1', async (t) => {

@@ -11,7 +11,9 @@ function assertOneLine(t: Test, outcome: Outcome, code: number, pattern: RegExp)
 }
 
 const SOCKET = '--socket-path=/tmp/tapcli-unused.sock';
+const OTHER = '--socket-path=/tmp/tapcli-other.sock';
 const NULL = '--backend=null';
+const MAC = '--mac=52:54:00:00:00:01';
 
 const BAD_COMMAND_LINES: readonly (readonly [string, readonly string[], RegExp])[] = [
   ['no command', [], /rxvhost net/],
@@ -27,7 +29,34 @@ const BAD_COMMAND_LINES: readonly (readonly [string, readonly string[], RegExp])
   ['an option with an empty value', ['net', '--socket-path='], /--socket-path=PATH/],
   ['an option in place of a value', ['net', '--mac', '--once'], /--mac needs a value/],
   ['a switch with a value', ['net', SOCKET, NULL, '--once=yes'], /--once takes no value/],
-  ['an option given twice', ['net', SOCKET, SOCKET, NULL], /--socket-path is given twice/],
+  ['an option given twice', ['net', SOCKET, NULL, NULL], /--backend is given twice/],
+  ['an option given twice for all', ['net', NULL, NULL, SOCKET, OTHER], /--backend is given twice/],
+  ['an option given twice for one', ['net', SOCKET, OTHER, NULL, NULL], /--backend is given twice/],
+  ['two cards at one path', ['net', NULL, SOCKET, SOCKET], /unused.sock is given twice: each card/],
+  ['two cards at one fd', ['net', NULL, '--fd=3', '--fd=3'], /fd 3 is given twice: each card/],
+  [
+    'a card without a backend',
+    ['net', SOCKET, OTHER, NULL],
+    /unused.sock attached to\? Give --back/,
+  ],
+  ['cards met in two ways', ['net', NULL, SOCKET, '--fd=3'], /exclude each other: use one of them/],
+  [
+    'one MAC for two cards',
+    ['net', NULL, MAC, SOCKET, OTHER],
+    /give --mac after its --socket-path/,
+  ],
+  ['no worker', ['net', SOCKET, NULL, '--workers=0'], /--workers=0 is not a number from 1 to 256/],
+  ['workers that are no number', ['net', SOCKET, NULL, '--workers=all'], /=all.*1 to 256, as 2/],
+  [
+    'workers given for one card each',
+    ['net', '--workers=1', SOCKET, NULL, OTHER, NULL, '--workers=1'],
+    /--workers is given twice/,
+  ],
+  [
+    'IP sockets in a worker',
+    ['net', SOCKET, NULL, OTHER, '--backend=ip:icmp', '--workers=2'],
+    /IP protocols icmp works on the main thread only: leave --workers out/,
+  ],
   [
     'an unknown backend',
     ['net', SOCKET, '--backend=tpa:ifname=x'],

@@ -4,6 +4,8 @@ import type { PacketSocket } from '@rxvhost/core';
 export interface BackendPlan {
   /** For the log: `tap0 (tap)`, `loopback`, … */
   readonly description: string;
+  /** It cannot be opened in a worker thread; left out where it can. */
+  readonly mainThreadOnly?: true;
   /**
    * Opens it: one socket, or one for each queue pair.
    * @param mtu - what the NIC will report, if that was given

@@ -16,7 +16,12 @@ export class IpBackendFactory implements BackendFactory {
     const text = values.get('protocol');
     if (text === undefined) throw new UsageError(`backend ip: which one? Write ${this.form}`);
     const protocols = text.split('+').map(parseProtocol);
-    return { description: `IP protocols ${text}`, open: () => openIp({ protocols }) };
+    return {
+      description: `IP protocols ${text}`,
+      // The raw-socket library uses the main thread's event loop.
+      mainThreadOnly: true,
+      open: () => openIp({ protocols }),
+    };
   }
 }
 

@@ -36,6 +36,11 @@ export const SERVICE_OPTIONS: readonly OptionRow[] = [
   { name: 'help', help: 'print this' },
 ];
 
+/** How a device is told from others in the log: by where its front-end is met. */
+export function nameEndpoint(endpoint: Endpoint): string {
+  return endpoint.kind === 'connected' ? `fd ${endpoint.fd}` : endpoint.path;
+}
+
 /** Where the given options say that the front-end is. Throws {@link UsageError}. */
 export function parseEndpoint(given: GivenOptions): Endpoint {
   const path = given.get('socket-path');

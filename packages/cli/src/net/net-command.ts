@@ -1,12 +1,16 @@
 import type { BackendFactory } from '../backends/backend-factory.js';
 import { describeOptions, describeRows } from '../command-line.js';
-import { BACKEND_FACTORY, createContainer, createNic } from '../container.js';
+import { BACKEND_FACTORY, createContainer } from '../container.js';
 import { serveDevices } from '../front-end/serve-devices.js';
 import type { Terminal } from '../terminal.js';
+import { cardsHere, cardsInWorkers } from './cards.js';
 import { NET_OPTIONS, parseNetOptions } from './net-options.js';
 
 /** What `--print-capabilities` prints: vhost-user.json knows no optional features of a NIC. */
 const CAPABILITIES = { type: 'net', features: [] };
+
+/** Threads take their time to end, on a busy machine above all, in ms. */
+const WORKERS_STOP_LIMIT = 5000;
 
 /** `rxvhost net`. Throws `UsageError`, `EnvironmentError` or `VhostError`. */
 export async function netCommand(argv: readonly string[], terminal: Terminal): Promise<void> {
@@ -21,18 +25,33 @@ export async function netCommand(argv: readonly string[], terminal: Terminal): P
     return;
   }
   const options = parseNetOptions(argv, factories);
-  const nic = createNic(container, options.backend.open(options.nic.mtu), options.nic);
-  await serveDevices(
-    [{ device: nic, endpoint: options.endpoint, what: `backend ${options.backend.description}` }],
-    { ...options, statistics: () => nic.statistics() },
-    terminal,
-  );
+  const { cards, workers, once, stats } = options;
+  const nics =
+    workers === undefined ? await cardsHere(container, cards) : cardsInWorkers(cards, workers);
+  try {
+    await serveDevices(
+      nics.served,
+      {
+        once,
+        stats,
+        statistics: () => nics.statistics(),
+        ...(workers === undefined ? {} : { stopLimit: WORKERS_STOP_LIMIT }),
+      },
+      terminal,
+    );
+  } finally {
+    await nics.close();
+  }
 }
 
 function help(factories: readonly BackendFactory[]): string {
   return `rxvhost net: serve a virtio network card over vhost-user
 
 Usage: rxvhost net --socket-path=PATH --backend=SPEC [OPTIONS]
+       rxvhost net [OPTIONS] --socket-path=PATH --backend=SPEC … --socket-path=PATH --backend=SPEC …
+
+Each --socket-path (or --connect-path, or --fd) is a card. Of several, each has the options that
+stand behind it; those before the first one hold for all.
 
 Options:
 ${describeOptions(NET_OPTIONS)}

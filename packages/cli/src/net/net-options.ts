@@ -1,24 +1,36 @@
 import type { VhostNetOptions } from '@rxvhost/core';
 import type { BackendFactory, BackendPlan } from '../backends/backend-factory.js';
 import { planBackend } from '../backends/backend-spec.js';
-import { type GivenOptions, type OptionRow, parseOptions } from '../command-line.js';
+import { type GivenOptions, type OptionRow, readOptions } from '../command-line.js';
 import {
   ENDPOINT_OPTIONS,
   type Endpoint,
+  nameEndpoint,
   parseEndpoint,
   SERVICE_OPTIONS,
 } from '../front-end/endpoint.js';
 import { UsageError } from '../usage-error.js';
-import { parseMac, parseMtu, parseQueueSize } from '../values.js';
+import { parseMac, parseMtu, parseQueueSize, parseWorkers } from '../values.js';
+import { groupByCard } from './card-groups.js';
 import { OFFLOAD_ITEMS, parseOffloads } from './offload-list.js';
 import { parseRings, RING_ITEMS } from './ring-list.js';
 
-/** What `rxvhost net` was asked to do. */
-export interface NetOptions {
+/** One card. */
+export interface CardOptions {
   readonly endpoint: Endpoint;
   readonly backend: BackendPlan;
+  /** The backend as it was written, for another thread to read. */
+  readonly spec: string;
   /** MAC, MTU and queue size, as far as they were given. */
   readonly nic: VhostNetOptions;
+}
+
+/** What `rxvhost net` was asked to do. */
+export interface NetOptions {
+  /** One at least. */
+  readonly cards: readonly CardOptions[];
+  /** Worker threads; undefined: the main thread serves. */
+  readonly workers: number | undefined;
   readonly once: boolean;
   readonly stats: boolean;
 }
@@ -57,6 +69,11 @@ export const NET_OPTIONS: readonly OptionRow[] = [
     name: 'iommu',
     help: 'let the guest put the NIC behind a virtual IOMMU (QEMU: iommu_platform=on,ats=on)',
   },
+  {
+    name: 'workers',
+    value: 'N',
+    help: 'serve the cards in N threads of their own, 1 to 256, each in the one that has the fewest',
+  },
   ...SERVICE_OPTIONS,
 ];
 
@@ -65,21 +82,46 @@ export function parseNetOptions(
   argv: readonly string[],
   factories: readonly BackendFactory[],
 ): NetOptions {
-  const given = parseOptions('rxvhost net', NET_OPTIONS, argv);
-  return {
-    endpoint: parseEndpoint(given),
-    backend: parseBackend(given, factories),
-    nic: parseNic(given),
-    once: given.has('once'),
-    stats: given.has('stats'),
+  const { command, cards } = groupByCard(readOptions('rxvhost net', NET_OPTIONS, argv));
+  const workers = command.get('workers');
+  const options = {
+    cards: cards.map((given) => parseCard(given, factories)),
+    workers: workers === undefined ? undefined : parseWorkers(workers),
+    once: command.has('once'),
+    stats: command.has('stats'),
   };
+  check(options);
+  return options;
 }
 
-function parseBackend(given: GivenOptions, factories: readonly BackendFactory[]): BackendPlan {
+function parseCard(given: GivenOptions, factories: readonly BackendFactory[]): CardOptions {
+  const endpoint = parseEndpoint(given);
   const spec = given.get('backend');
-  if (spec !== undefined) return planBackend(spec, factories);
-  const forms = factories.map(({ form }) => form).join(', ');
-  throw new UsageError(`what is the NIC attached to? Give --backend= one of ${forms}`);
+  if (spec === undefined) {
+    const forms = factories.map(({ form }) => form).join(', ');
+    throw new UsageError(
+      `what is the NIC at ${nameEndpoint(endpoint)} attached to? Give --backend= one of ${forms}`,
+    );
+  }
+  return { endpoint, backend: planBackend(spec, factories), spec, nic: parseNic(given) };
+}
+
+/** What cannot be seen of one card alone. */
+function check({ cards, workers }: NetOptions): void {
+  const names = new Set<string>();
+  for (const { endpoint, backend } of cards) {
+    const name = nameEndpoint(endpoint);
+    if (names.has(name)) {
+      throw new UsageError(`${name} is given twice: each card needs one of its own`);
+    }
+    names.add(name);
+    if (workers !== undefined && backend.mainThreadOnly) {
+      throw new UsageError(
+        `backend ${backend.description} works on the main thread only: leave --workers out, ` +
+          'or serve this card by a command of its own',
+      );
+    }
+  }
 }
 
 function parseNic(given: GivenOptions): VhostNetOptions {

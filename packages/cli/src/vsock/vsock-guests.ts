@@ -11,7 +11,7 @@ import type { Container } from 'inversify';
 import { throttleTime } from 'rxjs';
 import { createVsock } from '../container.js';
 import { explainEndpoint } from '../front-end/explain-endpoint.js';
-import type { ServedDevice } from '../front-end/serve-devices.js';
+import { inThisThread, type ServedDevice } from '../front-end/serve-devices.js';
 import type { Terminal } from '../terminal.js';
 import type { GuestOptions, VsockOptions } from './vsock-options.js';
 
@@ -40,7 +40,7 @@ export class VsockGuests {
         const { device } = this.#add(container, guest, options, network, terminal);
         const sockets = udsPath === undefined ? '' : `, host sockets at ${udsPath}`;
         const label = several ? { label: `guest ${cid}` } : {};
-        return { device, endpoint, what: `guest CID ${cid}${sockets}`, ...label };
+        return { ...inThisThread(device), endpoint, what: `guest CID ${cid}${sockets}`, ...label };
       });
     } catch (error) {
       this.close();

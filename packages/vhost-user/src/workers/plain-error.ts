@@ -8,6 +8,8 @@ export interface PlainError {
   readonly message: string;
   /** Of a `VhostError`. */
   readonly code?: ErrnoName;
+  /** Of any other: its class, by which the main thread may tell it. */
+  readonly name?: string;
   readonly stack?: string;
   readonly cause?: PlainError;
 }
@@ -15,11 +17,11 @@ export interface PlainError {
 /** Any thrown value, ready to be posted. */
 export function toPlainError(thrown: unknown, depth = DEPTH): PlainError {
   if (!(thrown instanceof Error)) return { message: String(thrown) };
-  const { message, stack, cause } = thrown;
+  const { name, message, stack, cause } = thrown;
   return {
     ...(thrown instanceof VhostError
       ? { code: thrown.code, message: withoutCode(thrown) }
-      : { message }),
+      : { name, message }),
     ...(stack !== undefined && { stack }),
     ...(cause !== undefined && depth > 0 && { cause: toPlainError(cause, depth - 1) }),
   };
@@ -27,11 +29,12 @@ export function toPlainError(thrown: unknown, depth = DEPTH): PlainError {
 
 /** The error that was posted, with the other thread's stack. */
 export function fromPlainError(plain: PlainError): Error {
-  const { code, message, stack } = plain;
+  const { code, name, message, stack } = plain;
   const cause = plain.cause && { cause: fromPlainError(plain.cause) };
   const error =
     code === undefined ? new Error(message, cause) : new VhostError(code, message, cause);
   if (stack !== undefined) error.stack = stack;
+  if (name !== undefined) Object.assign(error, { name });
   return error;
 }
 

@@ -39,6 +39,7 @@ export class WorkerServer<Statistics> implements DeviceServer {
   readonly #ended$ = new Map<number, Subject<void>>();
   #closing: Promise<void> | undefined;
   #over = false;
+  #failure: VhostError | undefined;
 
   readonly connections$: Observable<Connection> = this.#connections$.asObservable();
   /** As of every {@link DeviceServer}; and `EIO` or `ENOMEM` once when the worker itself ended. */
@@ -61,6 +62,11 @@ export class WorkerServer<Statistics> implements DeviceServer {
       },
       count: () => this.#count(),
     });
+  }
+
+  /** Why the worker ended under this device; undefined while it lives, and when the device was closed. */
+  get failure(): VhostError | undefined {
+    return this.#failure;
   }
 
   get closed(): Promise<void> {
@@ -97,11 +103,12 @@ export class WorkerServer<Statistics> implements DeviceServer {
   /**
    * For the thread: this device is over.
    * @param errors - what went wrong with that
-   * @param statistics - the device's last
+   * @param statistics - the device's last; undefined where the worker ended without telling
    */
   finish(errors: readonly VhostError[], statistics?: Statistics): void {
     if (this.#over) return;
     this.#over = true;
+    if (statistics === undefined) this.#failure = errors[0];
     for (const error of errors) this.#errors$.next({ connection: 0, error });
     for (const connection of [...this.#ended$.keys()]) this.#connectionEnded(connection);
     for (const { resolve, reject } of this.#counts.splice(0)) {
