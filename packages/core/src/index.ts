@@ -24,6 +24,7 @@ export * from './device/request/request-code.js';
 export * from './device/request/request-interface.js';
 export * from './device/request/structures.js';
 export * from './device/request/vhost-requests.js';
+export * from './device/standstill.js';
 export * from './device/state/state-bytes.js';
 export * from './device/state/state-checks.js';
 export * from './device/turn-budget.js';

@@ -1,9 +1,9 @@
 import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { IdlePoll } from '../device/idle-poll.js';
+import { Standstill } from '../device/standstill.js';
 import { TurnBudget } from '../device/turn-budget.js';
-import { toVhostError, type VhostError } from '../errors/vhost-error.js';
-import { IotlbMiss } from '../memory/translator.js';
+import { toVhostError } from '../errors/vhost-error.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import { writeReceiveHeaders } from './net-header.js';
@@ -24,8 +24,8 @@ export class ReceiveQueue implements NetQueue {
   readonly #batch = new PacketBatch();
   readonly #budget = new TurnBudget();
   readonly #idle: IdlePoll;
+  readonly #standstill: Standstill;
   #readable: Subscription | undefined;
-  #faulted = false;
   /**
    * Chains to take at a time. A take that finds one frame for 256 chains has walked 255 for
    * nothing, so the number follows the traffic.
@@ -37,12 +37,13 @@ export class ReceiveQueue implements NetQueue {
   constructor(private readonly context: NetQueueContext) {
     this.counters = newHandlerCounters(context.vring.index, 'receive');
     this.#idle = new IdlePoll(context.vring);
+    this.#standstill = new Standstill((error) => context.fail(error));
   }
 
   start(attachment: QueueAttachment): void {
     this.stop();
     this.attachment = attachment;
-    this.#faulted = false;
+    this.#standstill.end();
     this.context.work.queue(this);
   }
 
@@ -57,13 +58,13 @@ export class ReceiveQueue implements NetQueue {
   }
 
   kicked(): void {
-    this.#faulted = false;
+    this.#standstill.end();
     if (this.attachment !== undefined) this.context.work.runOrQueue(this);
   }
 
   run(): void {
     const { attachment, context } = this;
-    if (attachment === undefined || this.#faulted) return;
+    if (attachment === undefined || this.#standstill.begun) return;
     const queue = context.vring.reach();
     if (queue === undefined) return;
     queue.disableNotifications();
@@ -104,7 +105,9 @@ export class ReceiveQueue implements NetQueue {
     this.#tooFew = 0;
     const taken = queue.takeWritable(batch, limit, headerLength, ownHeader ? headerLength : 0);
     if (taken === 0) {
-      return queue.fault === undefined ? 'no buffers' : this.#standStill(queue, queue.fault);
+      if (queue.fault === undefined) return 'no buffers';
+      this.#standstill.begin(queue, queue.fault);
+      return 'fault';
     }
     batch.chainsPerFrame = attachment.mergeable ? batch.capacity : 1;
     batch.largest = queue.truncated || taken === batch.capacity || queue.exhausted;
@@ -113,7 +116,8 @@ export class ReceiveQueue implements NetQueue {
       filled = socket.receive(batch);
     } catch (error) {
       queue.putBack(taken);
-      return this.#standStill(queue, toVhostError(error));
+      this.#standstill.begin(queue, toVhostError(error));
+      return 'fault';
     }
     queue.putBack(taken - filled);
     this.#adapt(taken, filled);
@@ -129,22 +133,12 @@ export class ReceiveQueue implements NetQueue {
     return 'received';
   }
 
-  /**
-   * Nothing more until the driver kicks again (B9), which it is asked to do, or until an address
-   * that is missing becomes known (B10), which needs no kick.
-   */
-  #standStill(queue: Virtqueue, error: VhostError): 'fault' {
-    this.#faulted = true;
-    if (!(error instanceof IotlbMiss)) queue.requestKick();
-    this.context.fail(error);
-    return 'fault';
-  }
-
   /** A frame needs more chains than it was given: try with more, or wait until there are more. */
   #wantMore(queue: Virtqueue, taken: number, limit: number): 'received' | 'no buffers' | 'fault' {
     if (queue.fault !== undefined) {
       // A broken chain stands between: more will not come past it.
-      return this.#standStill(queue, queue.fault);
+      this.#standstill.begin(queue, queue.fault);
+      return 'fault';
     }
     if (taken < limit) {
       this.#tooFew = taken;

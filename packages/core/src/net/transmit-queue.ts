@@ -1,9 +1,9 @@
 import type { Subscription } from 'rxjs';
 import type { PacketSocket } from '../backend/packet-socket.js';
 import { IdlePoll } from '../device/idle-poll.js';
+import { Standstill } from '../device/standstill.js';
 import { TurnBudget } from '../device/turn-budget.js';
 import { ERRNO, toVhostError, VhostError } from '../errors/vhost-error.js';
-import { IotlbMiss } from '../memory/translator.js';
 import { PacketBatch } from '../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../virtqueue/virtqueue.js';
 import type { NetQueue, NetQueueContext, QueueAttachment } from './net-queue.js';
@@ -29,11 +29,11 @@ export class TransmitQueue implements NetQueue {
   readonly #batch = new PacketBatch();
   readonly #budget = new TurnBudget();
   readonly #idle: IdlePoll;
+  readonly #standstill: Standstill;
   #path: TransmitPath | undefined;
   /** Paths of sockets that were detached while frames were outstanding in them. */
   #leaving: TransmitPath[] = [];
   #writable: Subscription | undefined;
-  #faulted = false;
   /** How full the socket's send buffer was when it was asked last; whether to ask again. */
   #fill = 0;
   #askFill = true;
@@ -41,6 +41,7 @@ export class TransmitQueue implements NetQueue {
   constructor(private readonly context: NetQueueContext) {
     this.counters = newHandlerCounters(context.vring.index, 'transmit');
     this.#idle = new IdlePoll(context.vring);
+    this.#standstill = new Standstill((error) => context.fail(error));
   }
 
   start(attachment: QueueAttachment): void {
@@ -50,7 +51,7 @@ export class TransmitQueue implements NetQueue {
     }
     this.#stopWaiting();
     this.attachment = attachment;
-    this.#faulted = false;
+    this.#standstill.end();
     this.#askFill = true;
     this.context.work.queue(this);
   }
@@ -124,7 +125,7 @@ export class TransmitQueue implements NetQueue {
   }
 
   kicked(): void {
-    this.#faulted = false;
+    this.#standstill.end();
     this.#askFill = true;
     if (this.attachment !== undefined) this.context.work.runOrQueue(this);
   }
@@ -135,7 +136,7 @@ export class TransmitQueue implements NetQueue {
     const queue = context.vring.reach();
     this.#reap();
     if (attachment === undefined || path === undefined || queue === undefined) return;
-    if (this.#faulted) return;
+    if (this.#standstill.begun) return;
     // In order, nothing may be published before what is still out on a path that was left.
     if (queue.inOrder && this.#leaving.length > 0) return;
     const { socket } = attachment;
@@ -171,7 +172,8 @@ export class TransmitQueue implements NetQueue {
     const taken = queue.takeReadable(batch, this.#budget.packets, headerLength, skip);
     if (taken === 0) {
       if (queue.fault === undefined) return 'empty';
-      return this.#standStill(queue, queue.fault);
+      this.#standstill.begin(queue, queue.fault);
+      return 'stop';
     }
     this.#idle.worked();
     let sent: number;
@@ -179,7 +181,8 @@ export class TransmitQueue implements NetQueue {
       sent = path.send(queue, batch);
     } catch (error) {
       queue.putBack(taken);
-      return this.#standStill(queue, toVhostError(error));
+      this.#standstill.begin(queue, toVhostError(error));
+      return 'stop';
     }
     this.#count(attachment, sent);
     this.#askFill = true;
@@ -189,17 +192,6 @@ export class TransmitQueue implements NetQueue {
     if (path.waitsForCompletions) return 'stop';
     this.counters.backPressure += 1;
     this.#waitForRoom(socket);
-    return 'stop';
-  }
-
-  /**
-   * Nothing more until the driver kicks again (B9), which it is asked to do, or until an address
-   * that is missing becomes known (B10), which needs no kick.
-   */
-  #standStill(queue: Virtqueue, error: VhostError): 'stop' {
-    this.#faulted = true;
-    if (!(error instanceof IotlbMiss)) queue.requestKick();
-    this.context.fail(error);
     return 'stop';
   }
 

@@ -1,6 +1,6 @@
 import { PacketBatch } from '@rxvhost/core';
 import { EVENT_BYTES, EVENT_TRANSPORT_RESET } from '../protocol/operation.js';
-import type { VsockQueue, VsockQueueContext } from './vsock-queue.js';
+import { QueueHandler } from './vsock-queue.js';
 
 /**
  * Tells the driver that its connections are gone (virtio 1.2, 5.10.6.7; seed D6). The wish is kept
@@ -8,20 +8,12 @@ import type { VsockQueue, VsockQueueContext } from './vsock-queue.js';
  * that wait are one event. A front-end that keeps the event queue to itself, as QEMU does, sends the
  * event itself.
  */
-export class EventQueue implements VsockQueue {
+export class EventQueue extends QueueHandler {
   /** Transport resets that the driver was told of. */
   transportResets = 0;
 
   readonly #batch = new PacketBatch(1);
-  #running = false;
-  #faulted = false;
   #pending = false;
-
-  constructor(private readonly context: VsockQueueContext) {}
-
-  get running(): boolean {
-    return this.#running;
-  }
 
   /** A transport reset that the driver has not been told of yet. */
   get pending(): boolean {
@@ -31,7 +23,7 @@ export class EventQueue implements VsockQueue {
   /** The driver must end every connection and read its CID anew. */
   announceReset(): void {
     this.#pending = true;
-    if (this.#running) this.context.work.queue(this);
+    if (this.running) this.context.work.queue(this);
   }
 
   /** Nobody is left to be told. */
@@ -39,24 +31,8 @@ export class EventQueue implements VsockQueue {
     this.#pending = false;
   }
 
-  start(): void {
-    this.#running = true;
-    this.#faulted = false;
-    this.context.work.queue(this);
-  }
-
-  stop(): void {
-    this.#running = false;
-    this.context.work.cancel(this);
-  }
-
-  kicked(): void {
-    this.#faulted = false;
-    if (this.#running) this.context.work.runOrQueue(this);
-  }
-
   run(): void {
-    if (!this.#running || this.#faulted || !this.#pending) return;
+    if (!this.active || !this.#pending) return;
     const queue = this.context.vring.reach();
     if (queue === undefined) return;
     const batch = this.#batch;
@@ -68,9 +44,7 @@ export class EventQueue implements VsockQueue {
         return;
       }
       if (queue.fault !== undefined) {
-        this.#faulted = true;
-        queue.requestKick();
-        this.context.fail(queue.fault);
+        this.standstill.begin(queue, queue.fault);
         return;
       }
     } while (queue.enableNotifications());

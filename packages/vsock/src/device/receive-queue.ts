@@ -4,7 +4,7 @@ import { HEADER_BYTES } from '../protocol/limits.js';
 import { PacketHeader } from '../protocol/packet-header.js';
 import { ChainWriter } from './chain-writer.js';
 import type { ReceiveCounters } from './device-statistics.js';
-import type { VsockQueue, VsockQueueContext } from './vsock-queue.js';
+import { QueueHandler, type VsockQueueContext } from './vsock-queue.js';
 
 const FEWEST_CHAINS = 8;
 const MOST_CHAINS = 256;
@@ -14,7 +14,7 @@ const MOST_CHAINS = 256;
  * batch of them at once. Without packets it waits for `sendable$`, without buffers for a kick; it
  * never looks again in between (hazard T73).
  */
-export class ReceiveQueue implements VsockQueue {
+export class ReceiveQueue extends QueueHandler {
   readonly counters: ReceiveCounters = { packets: 0, bytes: 0, starved: 0 };
 
   readonly #batch = new PacketBatch(MOST_CHAINS);
@@ -22,47 +22,26 @@ export class ReceiveQueue implements VsockQueue {
   readonly #idle: IdlePoll;
   readonly #writer = new ChainWriter();
   readonly #header = new PacketHeader();
-  #running = false;
-  #faulted = false;
   /** Chains to take at a time: follows the traffic, since what is not filled was walked for nothing. */
   #chains = FEWEST_CHAINS;
 
   /** @param sent - told whenever packets have gone to the guest */
   constructor(
-    private readonly context: VsockQueueContext,
+    context: VsockQueueContext,
     private readonly endpoint: PacketEndpoint,
     private readonly sent: () => void,
   ) {
+    super(context);
     this.#idle = new IdlePoll(context.vring);
-  }
-
-  get running(): boolean {
-    return this.#running;
-  }
-
-  start(): void {
-    this.#running = true;
-    this.#faulted = false;
-    this.context.work.queue(this);
-  }
-
-  stop(): void {
-    this.#running = false;
-    this.context.work.cancel(this);
-  }
-
-  kicked(): void {
-    this.#faulted = false;
-    if (this.#running) this.context.work.runOrQueue(this);
   }
 
   /** The endpoint has something to send. */
   wanted(): void {
-    if (this.#running) this.context.work.queue(this);
+    if (this.running) this.context.work.queue(this);
   }
 
   run(): void {
-    if (!this.#running || this.#faulted) return;
+    if (!this.active) return;
     const queue = this.context.vring.reach();
     if (queue === undefined) return;
     queue.disableNotifications();
@@ -90,23 +69,13 @@ export class ReceiveQueue implements VsockQueue {
     }
   }
 
-  /**
-   * Nothing more until the driver kicks again (B9), which it is asked to do, or until an address that
-   * is missing becomes known (B10).
-   */
-  #standStill(queue: Virtqueue): void {
-    this.#faulted = true;
-    queue.requestKick();
-  }
-
   #sendSome(queue: Virtqueue): 'sent' | 'no buffers' | 'fault' {
     const batch = this.#batch;
     const limit = Math.min(this.#chains, this.#budget.packets);
     const taken = queue.takeWritable(batch, limit, HEADER_BYTES, 0);
     if (taken === 0) {
       if (queue.fault === undefined) return 'no buffers';
-      this.#standStill(queue);
-      this.context.fail(queue.fault);
+      this.standstill.begin(queue, queue.fault);
       return 'fault';
     }
     this.#idle.worked();
@@ -122,7 +91,7 @@ export class ReceiveQueue implements VsockQueue {
     if (filled === 0) {
       // There is something to send, but not into a buffer as small as this one.
       if (!this.endpoint.sendable) return 'sent';
-      this.#standStill(queue);
+      this.standstill.begin(queue);
       return 'fault';
     }
     batch.frameCount = filled;

@@ -5,7 +5,7 @@ import { PacketHeader } from '../protocol/packet-header.js';
 import { ChainReader } from './chain-reader.js';
 import type { TransmitCounters } from './device-statistics.js';
 import type { PacketFilter } from './packet-filter.js';
-import type { VsockQueue, VsockQueueContext } from './vsock-queue.js';
+import { QueueHandler, type VsockQueueContext } from './vsock-queue.js';
 
 /**
  * Replies that may wait for the guest before its packets have to wait for them. More than a ring has,
@@ -30,7 +30,7 @@ export interface DriverWatch {
  * replies, which a hostile guest causes at will, make it wait: at {@link REPLY_LIMIT} of them it
  * stands still until the guest has taken some, without looking again in between.
  */
-export class TransmitQueue implements VsockQueue {
+export class TransmitQueue extends QueueHandler {
   readonly counters: TransmitCounters = {
     packets: 0,
     bytes: 0,
@@ -43,8 +43,6 @@ export class TransmitQueue implements VsockQueue {
   readonly #idle: IdlePoll;
   readonly #reader = new ChainReader();
   readonly #header = new PacketHeader();
-  #running = false;
-  #faulted = false;
   #paused = false;
   /** It has found its ring since it was started. */
   #begun = false;
@@ -53,37 +51,26 @@ export class TransmitQueue implements VsockQueue {
   #taken = 0;
 
   constructor(
-    private readonly context: VsockQueueContext,
+    context: VsockQueueContext,
     private readonly endpoint: PacketEndpoint,
     private readonly filter: PacketFilter,
     private readonly driver: DriverWatch,
   ) {
+    super(context);
     this.#idle = new IdlePoll(context.vring);
   }
 
-  get running(): boolean {
-    return this.#running;
-  }
-
-  start(): void {
-    this.#running = true;
-    this.#faulted = false;
+  override start(): void {
     this.#begun = false;
-    this.context.work.queue(this);
+    super.start();
   }
 
-  stop(): void {
+  override stop(): void {
     // From within a packet's delivery this puts the rest of the batch back.
     const { queue } = this.context.vring;
     if (queue !== undefined) this.#finish(queue);
-    if (this.#running && this.#begun) this.driver.stops(this.context.vring.base);
-    this.#running = false;
-    this.context.work.cancel(this);
-  }
-
-  kicked(): void {
-    this.#faulted = false;
-    if (this.#running) this.context.work.runOrQueue(this);
+    if (this.running && this.#begun) this.driver.stops(this.context.vring.base);
+    super.stop();
   }
 
   /** Fewer replies wait than before. */
@@ -92,7 +79,7 @@ export class TransmitQueue implements VsockQueue {
   }
 
   run(): void {
-    if (!this.#running || this.#faulted) return;
+    if (!this.active) return;
     const queue = this.context.vring.reach();
     if (queue === undefined) return;
     if (!this.#begun) {
@@ -101,7 +88,7 @@ export class TransmitQueue implements VsockQueue {
     }
     queue.disableNotifications();
     this.#budget.begin(queue.walked);
-    while (this.#running) {
+    while (this.running) {
       if (!this.#hasRoomForReplies) {
         if (!this.#paused) this.counters.replyPauses += 1;
         this.#paused = true;
@@ -115,10 +102,7 @@ export class TransmitQueue implements VsockQueue {
         return;
       }
       if (queue.fault !== undefined) {
-        // Nothing more until the driver kicks again (B9), which it is asked to do.
-        this.#faulted = true;
-        queue.requestKick();
-        this.context.fail(queue.fault);
+        this.standstill.begin(queue, queue.fault);
         return;
       }
       if (this.#idle.goOn()) {

@@ -1,4 +1,4 @@
-import type { VhostError, Vring, Work, WorkQueue } from '@rxvhost/core';
+import { Standstill, type VhostError, type Vring, type Work, type WorkQueue } from '@rxvhost/core';
 
 /** What the handler of a queue is made with. */
 export interface VsockQueueContext {
@@ -18,4 +18,41 @@ export interface VsockQueue extends Work {
   stop(): void;
   /** The driver has kicked: also ends the standstill after a fault (B9). */
   kicked(): void;
+}
+
+/** What the handlers of all three queues have in common: they run between `start` and `stop`. */
+export abstract class QueueHandler implements VsockQueue {
+  protected readonly standstill: Standstill;
+  #running = false;
+
+  constructor(protected readonly context: VsockQueueContext) {
+    this.standstill = new Standstill((error) => context.fail(error));
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** Whether a turn has anything to do. */
+  protected get active(): boolean {
+    return this.#running && !this.standstill.begun;
+  }
+
+  start(): void {
+    this.#running = true;
+    this.standstill.end();
+    this.context.work.queue(this);
+  }
+
+  stop(): void {
+    this.#running = false;
+    this.context.work.cancel(this);
+  }
+
+  kicked(): void {
+    this.standstill.end();
+    if (this.#running) this.context.work.runOrQueue(this);
+  }
+
+  abstract run(): void;
 }

@@ -1,3 +1,4 @@
+import { Standstill } from '../../device/standstill.js';
 import { viewOf } from '../../memory/copy-bytes.js';
 import { PacketBatch } from '../../virtqueue/packet-batch.js';
 import type { Virtqueue } from '../../virtqueue/virtqueue.js';
@@ -25,18 +26,19 @@ export class ControlQueue implements NetQueue {
   readonly #command = new PacketBatch(1);
   readonly #answer = new PacketBatch(1);
   readonly #bytes = new Uint8Array(MAX_COMMAND);
-  #faulted = false;
+  readonly #standstill: Standstill;
 
   constructor(
     private readonly context: NetQueueContext,
     private readonly nic: ControlledNic,
   ) {
     this.counters = newHandlerCounters(context.vring.index, 'control');
+    this.#standstill = new Standstill((error) => context.fail(error));
   }
 
   start(attachment: QueueAttachment): void {
     this.attachment = attachment;
-    this.#faulted = false;
+    this.#standstill.end();
     this.context.work.queue(this);
   }
 
@@ -50,23 +52,21 @@ export class ControlQueue implements NetQueue {
   }
 
   kicked(): void {
-    this.#faulted = false;
+    this.#standstill.end();
     if (this.attachment !== undefined) this.context.work.runOrQueue(this);
   }
 
   run(): void {
     for (let commands = 0; commands < COMMANDS_PER_TURN; ) {
       // A command may have stopped this very queue.
-      if (this.attachment === undefined || this.#faulted) return;
+      if (this.attachment === undefined || this.#standstill.begun) return;
       const queue = this.context.vring.reach();
       if (queue === undefined) return;
       if (queue.takeExchange(this.#command, this.#answer) > 0) {
         this.#obey(queue);
         commands += 1;
       } else if (queue.fault !== undefined) {
-        this.#faulted = true;
-        queue.requestKick();
-        this.context.fail(queue.fault);
+        this.#standstill.begin(queue, queue.fault);
         return;
       } else if (!queue.enableNotifications()) {
         return;
