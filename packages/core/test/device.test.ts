@@ -348,31 +348,34 @@ t.test('A13 T43 a busy device leaves the event loop to others', async (t) => {
   t.equal(turns.count, 1, 'and the busy one has its next');
 });
 
-t.test('state$ tells the device’s life, errors$ and kicks$ end with it', async (t) => {
-  const { nic, setUp, run, turns, offerFrames } = makeNic();
-  const states: string[] = [];
-  const kicks: [number, number][] = [];
-  let ended = 0;
-  nic.state$.subscribe({ next: (state) => states.push(state), complete: () => (ended += 1) });
-  nic.kicks$.subscribe({
-    next: ({ queue, count }) => kicks.push([queue, count]),
-    complete: () => (ended += 1),
-  });
-  nic.errors$.subscribe({ complete: () => (ended += 1) });
-  setUp();
-  run();
-  offerFrames([frame(1)]);
-  offerFrames([frame(2)]);
-  turns.settle();
-  nic.runQueue(0, 'stopped');
-  nic.runQueue(1, 'stopped');
-  const closing = nic.close();
-  turns.settle();
-  await closing;
-  t.same(states, ['unowned', 'owned', 'running', 'owned', 'closed']);
-  t.same(kicks, [[1, 2]], 'one emission for kicks that came together');
-  t.equal(ended, 3);
-});
+t.test(
+  'T95 state$ tells the device’s life, errors$ and kicks$ end with it; kicks come together',
+  async (t) => {
+    const { nic, setUp, run, turns, offerFrames } = makeNic();
+    const states: string[] = [];
+    const kicks: [number, number][] = [];
+    let ended = 0;
+    nic.state$.subscribe({ next: (state) => states.push(state), complete: () => (ended += 1) });
+    nic.kicks$.subscribe({
+      next: ({ queue, count }) => kicks.push([queue, count]),
+      complete: () => (ended += 1),
+    });
+    nic.errors$.subscribe({ complete: () => (ended += 1) });
+    setUp();
+    run();
+    offerFrames([frame(1)]);
+    offerFrames([frame(2)]);
+    turns.settle();
+    nic.runQueue(0, 'stopped');
+    nic.runQueue(1, 'stopped');
+    const closing = nic.close();
+    turns.settle();
+    await closing;
+    t.same(states, ['unowned', 'owned', 'running', 'owned', 'closed']);
+    t.same(kicks, [[1, 2]], 'one emission for kicks that came together');
+    t.equal(ended, 3);
+  },
+);
 
 t.test(
   'T23 memory replaced under a running queue: it goes on there, or stops with an error',

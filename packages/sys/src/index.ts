@@ -11,7 +11,7 @@ export { loadNative } from './native.js';
 export * from './native-copier.js';
 export * from './packet-socket.js';
 export * from './private-memory.js';
-export * from './shared-mapping.js';
+export { mapShared } from './shared-mapping.js';
 export * from './socket-options.js';
 export * from './tun.js';
 export * from './unix-listener.js';

@@ -85,9 +85,18 @@ function tell(subscriber: Subscriber<void>): void {
  * external buffers (hazard T91)
  */
 export function mapShared(fd: number, offset: number, size: number): MemoryMapping {
+  return mapThrough(loadNative(), fd, offset, size);
+}
+
+/** The same through an addon that may be another's, such as one without external buffers. */
+export function mapThrough(
+  native: Native,
+  fd: number,
+  offset: number,
+  size: number,
+): MemoryMapping {
   const what = `map ${size} bytes at offset ${offset} of fd ${fd}`;
   checkFd(fd, what);
-  const native = loadNative();
   checkRange(native, fd, offset, size, what);
   const out: (ArrayBuffer | number)[] = [];
   const handle = native.mapShared(fd, offset, size, WINDOW_STRIDE, WINDOW_SIZE, out);

@@ -6,7 +6,7 @@ import { cleanTest, codeOf, eventually, turns } from './support/resources.js';
 
 cleanTest(
   t,
-  'signals add up and are emitted once, those before the subscription too (A10, A12)',
+  'A10 A12 T93 signals add up and are emitted once, those before the subscription too',
   async (t) => {
     const event = new EventFd();
     event.signal();

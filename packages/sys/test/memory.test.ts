@@ -1,5 +1,5 @@
 import { ftruncateSync, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VhostError, WINDOW_SIZE, WINDOW_STRIDE, WindowTable, windowsOf } from '@rxvhost/core';
 import t from 'tap';
@@ -14,6 +14,7 @@ import {
   setNonBlocking,
   socketPair,
 } from '../src/index.js';
+import { mapThrough } from '../src/shared-mapping.js';
 import { batchOf, guestMemory, row } from './support/guest-memory.js';
 import {
   codeOf,
@@ -26,6 +27,17 @@ import {
 } from './support/resources.js';
 
 const PAGE = 4096;
+
+t.test('T91 an engine without external buffers is told as such', async (t) => {
+  const fd = createMemfd('rxvhost-refused', PAGE);
+  // How the addon answers where napi_create_external_arraybuffer says that it may not.
+  const refusing = { ...loadNative(), mapShared: () => -constants.errno.EOPNOTSUPP };
+  t.throws(() => mapThrough(refusing, fd, 0, PAGE), {
+    code: 'EOPNOTSUPP',
+    message: /external ArrayBuffers; run under plain Node/,
+  });
+  closeFd(fd);
+});
 
 t.test('a memfd has its size, and nobody can change it (T20)', async (t) => {
   const fd = createMemfd('rxvhost-sealed', 3 * PAGE);

@@ -34,7 +34,7 @@ cleanTest(t, 'readable$ and writable$ share one fd and one poll', async (t) => {
 
 cleanTest(
   t,
-  'readiness is level-triggered, and a re-subscription inside an emission is no loop',
+  'T93 readiness is level-triggered, and a re-subscription inside an emission is no loop',
   async (t) => {
     const [near, far] = socketPair();
     sendWithFds(far, ONE, []);
@@ -138,7 +138,7 @@ cleanTest(t, 'a closed peer is readiness to read, and the read tells', async (t)
 
 cleanTest(
   t,
-  'an exception in a subscriber reaches uncaughtException and leaves the poll alive',
+  'T95 an exception in a subscriber reaches uncaughtException and leaves the poll alive',
   async (t) => {
     const event = new EventFd();
     const caught: unknown[] = [];

@@ -241,7 +241,7 @@ export class PackedDriverQueue implements DriverQueue {
   }
 
   #isUsed({ index, wrap }: RingPosition): boolean {
-    const flags = Atomics.load(this.#ring.words, index * 4 + 3) >>> 16;
+    const flags = Atomics.load(this.#ring.halves, index * 8 + 7);
     const available = (flags & PACKED_AVAILABLE) !== 0 ? 1 : 0;
     const used = (flags & PACKED_USED) !== 0 ? 1 : 0;
     return available === used && used === wrap;
