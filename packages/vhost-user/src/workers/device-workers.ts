@@ -26,9 +26,9 @@ export interface DeviceWorkersOptions {
   /** The most worker threads, at least 1. Left out: one for each device. */
   readonly workers?: number;
   /**
-   * What each thread may use; see `worker_threads`. A worker over its limits ends. That is V8's doing, and
-   * not without holes: on Node 24 a thread that does nothing but fill one array of 1000 elements after
-   * another ends the whole process, whatever the limit; one that makes small objects or strings ends alone.
+   * What each thread may use; see `worker_threads`. A worker that grows over its limits bit by bit ends
+   * alone. One that allocates 16 MiB and more at a time, or on Node 24 fills one large array after
+   * another, may be over them too far before V8 can end it, which ends the whole process.
    */
   readonly resourceLimits?: ResourceLimits;
   /** Node's options for the threads, such as `--import=tsx`; the process's own unless set. */
