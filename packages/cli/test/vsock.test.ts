@@ -2,6 +2,7 @@
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { FEATURE } from '@rxvhost/core';
 import { VhostUserFrontend } from '@rxvhost/vhost-user';
 import { VsockFeature } from '@rxvhost/vsock';
 import t, { type Test } from 'tap';
@@ -38,6 +39,7 @@ const BAD_COMMAND_LINES: readonly [string, readonly string[], RegExp][] = [
   ['a forward that is none', [...GUEST, '--forward=42'], /=42 is not understood.*42:80/],
   ['a forward to nobody', [...GUEST, '--forward=43:80'], /no guest here has CID 43/],
   ['a port that is none', [...GUEST, '--forward=42:4294967295'], /is not a port/],
+  ['an unknown way to use a ring', [...GUEST, '--rings=split'], /'split' is not known/],
   ['a repeated option', [...GUEST, '--guest-cid=43'], /--guest-cid is given twice/],
 ];
 
@@ -68,6 +70,7 @@ t.test('D9 D1 a front-end finds a vsock with the address that was asked for', as
     `--socket-path=${socket}`,
     '--guest-cid=42',
     `--uds-path=${uds}`,
+    '--rings=-packed',
     '--stats',
   ]);
   t.teardown(() => cli.child.kill('SIGKILL'));
@@ -77,6 +80,12 @@ t.test('D9 D1 a front-end finds a vsock with the address that was asked for', as
   const { queues, offeredFeatures } = await frontend.handshake({ features: 0n });
   t.equal(queues, 3);
   t.ok((offeredFeatures & VsockFeature.SEQPACKET) !== 0n);
+  const { RING_PACKED, IN_ORDER } = FEATURE;
+  t.equal(
+    offeredFeatures & (RING_PACKED | IN_ORDER),
+    IN_ORDER,
+    'without packed rings, as asked for',
+  );
   const { bytes } = await frontend.request('GET_CONFIG', {
     offset: 0,
     flags: 0,

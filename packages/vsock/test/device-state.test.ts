@@ -50,7 +50,11 @@ function newDevice(t: Test, guestCid = GUEST_CID, seqpacket = true) {
   return { endpoint, device };
 }
 
-const newGuest = () => new VsockGuest({ eventIndex: true, indirectEntries: 8 });
+const newGuest = (rings = 0n) => new VsockGuest(FEATURES | rings);
+const LAYOUTS = [
+  ['split rings', 0n],
+  ['packed rings', FEATURE.RING_PACKED],
+] as const;
 
 const packet = () =>
   Object.assign(new PacketHeader(), {
@@ -65,62 +69,84 @@ function stop(device: VhostVsock): number[] {
   return [0, 1, 2].map((index) => device.vringBase(index));
 }
 
-t.test('D6 T76 a guest that moves is told once that its connections are gone', async (t) => {
-  const source = newDevice(t);
-  const guest = newGuest();
-  guest.plugInto(source.device, FEATURES);
-  guest.give(2, [4]);
-  guest.send(packet());
-  await settle();
-  const bases = stop(source.device);
-  t.same(bases, [0, 1, 0]);
-  const state = source.device.saveState();
-  t.same(source.device.saveState(), state, 'saving changes nothing');
+for (const [layout, rings] of LAYOUTS) {
+  t.test(
+    `${layout}: D6 T76 a guest that moves is told once that its connections are gone`,
+    async (t) => {
+      const source = newDevice(t);
+      const guest = newGuest(rings);
+      guest.plugInto(source.device);
+      guest.give(2, [4]);
+      guest.send(packet());
+      await settle();
+      const bases = stop(source.device);
+      t.same(
+        bases,
+        [0, 1, 0].map((chains) => guest.baseAfter(chains)),
+      );
+      const state = source.device.saveState();
+      t.same(source.device.saveState(), state, 'saving changes nothing');
 
-  const destination = newDevice(t);
-  destination.device.setOwner();
-  destination.device.loadState(state);
-  destination.device.setFeatures(FEATURES);
-  t.equal(destination.endpoint.resets.length, 1, 'whoever waited for another guest hears of it');
-  guest.continueOn(destination.device, bases);
-  await settle();
-  t.same(guest.takeBytes(2), Buffer.alloc(4), 'the event of a transport reset');
-  guest.give(2, [4]);
-  await settle();
-  t.equal(guest.takeBytes(2), undefined, 'once');
-  t.equal(destination.endpoint.resets.length, 1, 'connections that began here live on');
+      const destination = newDevice(t);
+      destination.device.setOwner();
+      destination.device.loadState(state);
+      destination.device.setFeatures(FEATURES | rings);
+      t.equal(
+        destination.endpoint.resets.length,
+        1,
+        'whoever waited for another guest hears of it',
+      );
+      guest.continueOn(destination.device, bases);
+      await settle();
+      t.same(guest.takeBytes(2), Buffer.alloc(4), 'the event of a transport reset');
+      guest.give(2, [4]);
+      await settle();
+      t.equal(guest.takeBytes(2), undefined, 'once');
+      t.equal(destination.endpoint.resets.length, 1, 'connections that began here live on');
 
-  guest.continueOn(source.device, stop(destination.device));
-  await settle();
-  t.equal(source.endpoint.resets.length, 0, 'where it stays after all, its connections do, too');
-});
+      guest.continueOn(source.device, stop(destination.device));
+      await settle();
+      t.equal(
+        source.endpoint.resets.length,
+        0,
+        'where it stays after all, its connections do, too',
+      );
+    },
+  );
 
-t.test('T76 what the rings do not show goes along, and only that is told', async (t) => {
-  const told = async (state: Partial<VsockState>, guestCid = GUEST_CID) => {
-    const { device } = newDevice(t, guestCid);
-    const guest = newGuest();
-    device.setOwner();
-    device.loadState(writeVsockState({ ...STATE, driver: false, ...state }));
-    device.setFeatures(FEATURES);
-    guest.continueOn(device, [0, 0, 0]);
-    guest.give(2, [4]);
-    await settle();
-    return guest.takeBytes(2) !== undefined;
-  };
-  t.ok(await told({ driver: true }), 'a driver whose rings are at their beginning once more');
-  t.ok(await told({ resetPending: true }), 'an event that there was no buffer for');
-  t.ok(await told({}, GUEST_CID + 1), 'another address');
-  t.notOk(await told({}), 'a guest that has no driver yet');
+  t.test(
+    `${layout}: T76 what the rings do not show goes along, and only that is told`,
+    async (t) => {
+      const told = async (state: Partial<VsockState>, guestCid = GUEST_CID) => {
+        const { device } = newDevice(t, guestCid);
+        const guest = newGuest(rings);
+        device.setOwner();
+        device.loadState(writeVsockState({ ...STATE, driver: false, ...state }));
+        device.setFeatures(FEATURES | rings);
+        guest.continueOn(
+          device,
+          [0, 1, 2].map(() => guest.baseAfter(0)),
+        );
+        guest.give(2, [4]);
+        await settle();
+        return guest.takeBytes(2) !== undefined;
+      };
+      t.ok(await told({ driver: true }), 'a driver whose rings are at their beginning once more');
+      t.ok(await told({ resetPending: true }), 'an event that there was no buffer for');
+      t.ok(await told({}, GUEST_CID + 1), 'another address');
+      t.notOk(await told({}), 'a guest that has no driver yet');
 
-  const { device } = newDevice(t);
-  device.setOwner();
-  t.match(readVsockState(device.saveState()), { driver: false, resetPending: false });
-  device.resetTransport();
-  t.match(readVsockState(device.saveState()), { guestCid: GUEST_CID, resetPending: true });
-  await device.reset();
-  device.setOwner();
-  t.match(readVsockState(device.saveState()), { resetPending: false }, 'of this guest only');
-});
+      const { device } = newDevice(t);
+      device.setOwner();
+      t.match(readVsockState(device.saveState()), { driver: false, resetPending: false });
+      device.resetTransport();
+      t.match(readVsockState(device.saveState()), { guestCid: GUEST_CID, resetPending: true });
+      await device.reset();
+      device.setOwner();
+      t.match(readVsockState(device.saveState()), { resetPending: false }, 'of this guest only');
+    },
+  );
+}
 
 /** What reading throws; undefined when it is read. */
 function refusal(bytes: Uint8Array): string | undefined {
@@ -203,7 +229,7 @@ t.test('T76 a state is of a device with an owner that stands still', async (t) =
   const { device } = newDevice(t);
   t.throws(() => device.saveState(), { code: 'EPERM' });
   t.throws(() => device.loadState(writeVsockState(STATE)), { code: 'EPERM' });
-  newGuest().plugInto(device, FEATURES);
+  newGuest().plugInto(device);
   t.throws(() => device.saveState(), { code: 'EBUSY' });
   t.throws(() => device.loadState(writeVsockState(STATE)), { code: 'EBUSY' });
   stop(device);

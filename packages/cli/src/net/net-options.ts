@@ -9,11 +9,11 @@ import {
   parseEndpoint,
   SERVICE_OPTIONS,
 } from '../front-end/endpoint.js';
+import { parseRings, RINGS_OPTION } from '../front-end/ring-list.js';
 import { UsageError } from '../usage-error.js';
 import { parseMac, parseMtu, parseQueueSize, parseWorkers } from '../values.js';
 import { groupByCard } from './card-groups.js';
 import { OFFLOAD_ITEMS, parseOffloads } from './offload-list.js';
-import { parseRings, RING_ITEMS } from './ring-list.js';
 
 /** One card. */
 export interface CardOptions {
@@ -52,13 +52,7 @@ export const NET_OPTIONS: readonly OptionRow[] = [
       '-host-ufo,-host-uso or none,csum,host-tso4. Without a base nothing that depends on it.\n' +
       `Names: none, ${OFFLOAD_ITEMS.slice(0, 7).join(', ')},\n${OFFLOAD_ITEMS.slice(7).join(', ')}`,
   },
-  {
-    name: 'rings',
-    value: 'LIST',
-    help:
-      'ways to use a ring to offer or, with -, not to offer (each is), such as -packed or none,reset.\n' +
-      `Names: none, ${RING_ITEMS.join(', ')}`,
-  },
+  RINGS_OPTION,
   {
     name: 'control-queue',
     help:

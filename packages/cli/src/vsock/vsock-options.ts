@@ -6,6 +6,7 @@ import {
   parseEndpoint,
   SERVICE_OPTIONS,
 } from '../front-end/endpoint.js';
+import { parseRings, RINGS_OPTION } from '../front-end/ring-list.js';
 import { UsageError } from '../usage-error.js';
 import { parseGuestCid, parsePort, parseQueueSize, parseSocketPath } from '../values.js';
 
@@ -26,8 +27,8 @@ export interface VsockOptions {
   /** The guest, then its siblings. */
   readonly guests: readonly GuestOptions[];
   readonly forwards: readonly Forward[];
-  /** Queue size, if it was given. */
-  readonly device: Pick<VhostVsockOptions, 'maxQueueSize'>;
+  /** Queue size and ways to use rings, if they were given. */
+  readonly device: Pick<VhostVsockOptions, 'maxQueueSize' | 'rings'>;
   readonly once: boolean;
   readonly stats: boolean;
 }
@@ -56,6 +57,7 @@ export const VSOCK_OPTIONS: readonly OptionRow[] = [
       'let the other guests of this process connect to that port (or *) of that guest;\n' +
       'may be repeated',
   },
+  RINGS_OPTION,
   ...SERVICE_OPTIONS,
 ];
 
@@ -65,10 +67,14 @@ export function parseVsockOptions(argv: readonly string[]): VsockOptions {
   const guests = [parseGuest(given), ...given.all('sibling').map(parseSibling)];
   checkApart(guests);
   const queueSize = given.get('queue-size');
+  const rings = given.get('rings');
   return {
     guests,
     forwards: given.all('forward').map((text) => parseForward(text, guests)),
-    device: queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) },
+    device: {
+      ...(queueSize === undefined ? {} : { maxQueueSize: parseQueueSize(queueSize) }),
+      ...(rings === undefined ? {} : { rings: parseRings(rings) }),
+    },
     once: given.has('once'),
     stats: given.has('stats'),
   };

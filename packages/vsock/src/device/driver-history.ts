@@ -14,6 +14,7 @@ export type DriverBeginning =
 export class DriverHistory {
   #left: number | undefined;
   #moved = false;
+  #alone = false;
 
   /**
    * The queue runs.
@@ -21,10 +22,11 @@ export class DriverHistory {
    * @param initial - where a new driver begins
    */
   begins(base: number, initial: number): DriverBeginning {
-    if (this.#moved || base === (this.#left ?? initial)) {
-      this.#moved = false;
-      return 'goes on';
-    }
+    const expected = this.#moved || base === (this.#left ?? initial);
+    const reset = this.#alone && base === initial;
+    this.#moved = false;
+    this.#alone = false;
+    if (expected || reset) return 'goes on';
     return base === initial ? 'new' : 'restored';
   }
 
@@ -33,9 +35,19 @@ export class DriverHistory {
     return this.#left !== undefined;
   }
 
-  /** The queue has stopped at `base`. */
-  stops(base: number): void {
+  /**
+   * The queue has stopped at `base`.
+   * @param alone - others still run: should it begin at its beginning while they do, its driver has
+   * reset this queue only (RING_RESET) and is the same
+   */
+  stops(base: number, alone = false): void {
     this.#left = base;
+    this.#alone = alone;
+  }
+
+  /** One of the others has stopped: what comes now is no reset of this queue alone. */
+  othersStop(): void {
+    this.#alone = false;
   }
 
   /** The next driver has come from elsewhere with a state that says so, and is told already. */
@@ -45,6 +57,7 @@ export class DriverHistory {
 
   /** The next driver is another guest's. */
   forget(): void {
+    this.#alone = false;
     this.#moved = false;
     this.#left = undefined;
   }

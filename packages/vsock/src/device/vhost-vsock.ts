@@ -4,8 +4,10 @@ import {
   checkStandingStill,
   FEATURE,
   memoryFeatures,
+  offeredRings,
   type QueueMode,
   RequestInterface,
+  type RingSwitches,
   VhostDevice,
   type VhostDeviceOptions,
   VhostError,
@@ -37,6 +39,8 @@ export interface VhostVsockOptions extends VhostDeviceOptions {
   readonly endpoint: PacketEndpoint;
   /** Whether sockets that keep message borders are offered; `true` unless set. */
   readonly seqpacket?: boolean;
+  /** Ways to use a ring to offer or not, each `true` unless set: packed, in order, reset by itself. */
+  readonly rings?: RingSwitches;
   /** Whether the guest may send to an address other than the host's; to none unless set. */
   readonly reaches?: (cid: number) => boolean;
 }
@@ -79,6 +83,7 @@ export class VhostVsock extends VhostDevice {
     this.offeredFeatures =
       COMMON_FEATURES |
       memoryFeatures(options) |
+      offeredRings(options.rings ?? {}) |
       VsockFeature.STREAM |
       VsockFeature.NO_IMPLIED_STREAM |
       (options.seqpacket === false ? 0n : VsockFeature.SEQPACKET);
@@ -99,7 +104,7 @@ export class VhostVsock extends VhostDevice {
     };
     this.#transmit = new TransmitQueue(transmit, this.#endpoint, filter, {
       begins: (base) => this.#driverBegins(base),
-      stops: (base) => this.#history.stops(base),
+      stops: (base) => this.#history.stops(base, this.#othersRun),
     });
     this.#receive = new ReceiveQueue(receive, this.#endpoint, () => this.#transmit.repliesSent());
     this.#event = new EventQueue(event);
@@ -227,6 +232,7 @@ export class VhostVsock extends VhostDevice {
       case 'discarding':
         handler.stop();
         (this.vrings[index] as Vring).detach();
+        if (index !== VsockQueue.TRANSMIT) this.#history.othersStop();
         break;
       case 'running':
         if (handler.running) handler.kicked();
@@ -272,6 +278,12 @@ export class VhostVsock extends VhostDevice {
         this.#event.announceReset();
         return;
     }
+  }
+
+  /** Queues beside the transmit queue, which alone may be reset while they run (RING_RESET). */
+  get #othersRun(): boolean {
+    const negotiated = (this.features & FEATURE.RING_RESET) !== 0n;
+    return negotiated && (this.#receive.running || this.#event.running);
   }
 
   #endConnections(why: string): void {

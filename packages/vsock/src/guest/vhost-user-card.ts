@@ -13,7 +13,8 @@ export interface DescriptorPort extends EventPort {
  * @param front - connected, no handshake yet; whoever made it closes it
  * @param regions - the card's memory with the fds behind it
  *
- * Rejects with what the back-end answers, and with `EPROTO` from one without a configuration space.
+ * Rejects with what the back-end answers, with `EOPNOTSUPP` where it does not use rings as the card's
+ * were made, and with `EPROTO` from one without a configuration space.
  */
 export async function plugInOverVhostUser(
   front: VhostUserFrontend,
@@ -21,6 +22,7 @@ export async function plugInOverVhostUser(
   regions: readonly SharedRegion[],
 ): Promise<GuestDevice> {
   const { features } = await front.handshake({ features: card.features });
+  card.checkRings(features);
   await front.shareMemory(regions);
   for (const { index, queue, addresses, kick, call } of card.rings) {
     await front.startQueue(index, { size: queue.size, addresses, kick, call });

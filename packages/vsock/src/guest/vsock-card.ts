@@ -1,26 +1,29 @@
-import type { EventPort, VirtioDevice } from '@rxvhost/core';
+import { type EventPort, VhostError, type VirtioDevice } from '@rxvhost/core';
 import {
   type GuestMemoryArena,
   type GuestRing,
   lendRegions,
+  makeDriverQueue,
   NetFeature,
-  SplitDriverQueue,
   vringAddresses,
 } from '@rxvhost/guest';
 import { VSOCK_QUEUES, VsockFeature, VsockQueue } from '../protocol/features.js';
 import type { GuestDevice } from './guest-device.js';
 
 /** Bits that every virtio device has, whatever its kind. */
-const { VERSION_1, EVENT_IDX } = NetFeature;
+const { VERSION_1, EVENT_IDX, RING_PACKED, IN_ORDER } = NetFeature;
 /** What a guest's driver wants of a vsock device. */
 export const VSOCK_DRIVER_FEATURES =
   VERSION_1 | EVENT_IDX | VsockFeature.STREAM | VsockFeature.SEQPACKET;
 
 /** How a {@link VsockCard} is made. */
 export interface VsockCardOptions<Event extends EventPort = EventPort> {
-  /** Entries in each ring, a power of two; 256 by default. */
+  /** Entries in each ring, a power of two unless it is packed; 256 by default. */
   readonly queueSize?: number;
-  /** Feature bits that the driver asks for; {@link VSOCK_DRIVER_FEATURES} by default. */
+  /**
+   * Feature bits that the driver asks for; {@link VSOCK_DRIVER_FEATURES} by default. RING_PACKED and
+   * IN_ORDER choose the rings: a device that does not offer them cannot take the card.
+   */
   readonly features?: bigint;
   /** Makes a kick or call event: `() => new LocalEvent()` in process, `() => new EventFd()` across. */
   readonly makeEvent: () => Event;
@@ -38,12 +41,20 @@ export class VsockCard<Event extends EventPort = EventPort> {
   ) {
     this.features = options.features ?? VSOCK_DRIVER_FEATURES;
     this.rings = Array.from({ length: VSOCK_QUEUES }, (_, index) => {
-      const queue = new SplitDriverQueue(arena, options.queueSize ?? 256, {
-        eventIndex: (this.features & EVENT_IDX) !== 0n,
-      });
+      const queue = makeDriverQueue(arena, options.queueSize ?? 256, this.features);
       const addresses = vringAddresses(arena, queue);
       return { index, queue, addresses, kick: options.makeEvent(), call: options.makeEvent() };
     });
+  }
+
+  /** Throws `EOPNOTSUPP` when a device does not use rings in the way in which these were made. */
+  checkRings(features: bigint): void {
+    const lacking = this.features & ~features & (RING_PACKED | IN_ORDER);
+    if (lacking === 0n) return;
+    throw new VhostError(
+      'EOPNOTSUPP',
+      `a vsock card whose rings need features 0x${lacking.toString(16)}`,
+    );
   }
 
   /** The device as a driver finds it, reached in the given way. */
@@ -75,12 +86,13 @@ export class VsockCard<Event extends EventPort = EventPort> {
  */
 export function plugInVsock(device: VirtioDevice, card: VsockCard): GuestDevice {
   const features = card.features & device.offeredFeatures;
+  card.checkRings(features);
   device.setOwner();
   device.setFeatures(features);
   device.setMemoryRegions(lendRegions(card.arena));
   for (const { index, queue, addresses, kick, call } of card.rings) {
     device.setVringSize(index, queue.size);
-    device.setVringBase(index, 0);
+    device.setVringBase(index, queue.initialBase);
     device.setVringAddresses(index, addresses);
     device.setVringKick(index, kick);
     device.setVringCall(index, call);

@@ -1,17 +1,19 @@
-import { ArrayBufferMapping, LocalEvent } from '@rxvhost/core';
+import { ArrayBufferMapping, FEATURE, LocalEvent } from '@rxvhost/core';
 import {
   BufferList,
   type DriverQueue,
   GuestMemoryArena,
   lendRegions,
+  makeDriverQueue,
   NO_CHAIN,
-  SplitDriverQueue,
   vringAddresses,
 } from '@rxvhost/guest';
 import { HEADER_BYTES, PacketHeader, type VhostVsock, VSOCK_QUEUES } from '../../src/index.js';
 
 export const GUEST_CID = 42;
 const QUEUE_SIZE = 256;
+/** A packed ring's need be no power of two. */
+const PACKED_QUEUE_SIZE = 200;
 const MEMORY = 8 << 20;
 
 /** A packet as it came out of the guest's receive queue. */
@@ -40,12 +42,17 @@ export class VsockGuest {
   readonly arena: GuestMemoryArena;
   readonly rings: readonly Ring[];
 
-  constructor(options: { eventIndex?: boolean; indirectEntries?: number } = {}) {
+  /** @param features - what it accepts, of its device and of its rings */
+  constructor(
+    readonly features = 0n,
+    indirectEntries = 8,
+  ) {
     const mapping = new ArrayBufferMapping(new ArrayBuffer(MEMORY));
     const region = { guestAddress: 0x10_0000, userAddress: 0x7f00_0000_0000, size: MEMORY };
     this.arena = new GuestMemoryArena([{ ...region, mapping }]);
+    const size = this.#packed ? PACKED_QUEUE_SIZE : QUEUE_SIZE;
     this.rings = Array.from({ length: VSOCK_QUEUES }, () => ({
-      queue: new SplitDriverQueue(this.arena, QUEUE_SIZE, options),
+      queue: makeDriverQueue(this.arena, size, features, indirectEntries),
       kick: new LocalEvent(),
       call: new LocalEvent(),
       buffers: new Map<number, Piece[]>(),
@@ -53,14 +60,19 @@ export class VsockGuest {
   }
 
   /** What a front-end tells a device; its queues run afterwards. */
-  plugInto(device: VhostVsock, features = 0n, queues = [0, 1, 2]): void {
+  plugInto(device: VhostVsock, queues = [0, 1, 2]): void {
     device.setOwner();
-    device.setFeatures(features);
+    device.setFeatures(this.features);
     device.setMemoryRegions(lendRegions(this.arena));
     this.startQueues(device, queues);
   }
 
-  startQueues(device: VhostVsock, queues = [0, 1, 2], base = 0): void {
+  /** Where a queue is whose first chains, so many of one descriptor each, have been used. */
+  baseAfter(chains: number): number {
+    return this.#packed ? ((0x8000 | chains) * 0x1_0001) >>> 0 : chains;
+  }
+
+  startQueues(device: VhostVsock, queues = [0, 1, 2], base = this.baseAfter(0)): void {
     for (const index of queues) {
       const { queue, kick, call } = this.ring(index);
       device.setVringSize(index, queue.size);
@@ -88,13 +100,17 @@ export class VsockGuest {
 
   /** Empties the rings, as a driver does that begins anew. */
   reboot(): void {
-    for (const { queue, buffers } of this.rings) {
-      queue.reset();
-      for (const pieces of buffers.values()) {
-        for (const { address } of pieces) this.arena.release(address);
-      }
-      buffers.clear();
+    for (const index of this.rings.keys()) this.resetQueue(index);
+  }
+
+  /** Empties one ring, which the device no longer uses. */
+  resetQueue(index: number): void {
+    const { queue, buffers } = this.ring(index);
+    queue.reset();
+    for (const pieces of buffers.values()) {
+      for (const { address } of pieces) this.arena.release(address);
     }
+    buffers.clear();
   }
 
   /** Sends header and payload in pieces of these sizes, the last one with all the rest. */
@@ -153,6 +169,10 @@ export class VsockGuest {
       packets.push({ header, payload: bytes.subarray(HEADER_BYTES) });
     }
     return packets;
+  }
+
+  get #packed(): boolean {
+    return (this.features & FEATURE.RING_PACKED) !== 0n;
   }
 
   #add(index: number, list: BufferList, addresses: number[]): void {

@@ -1,4 +1,5 @@
 import type { RingSwitches } from '@rxvhost/core';
+import type { OptionRow } from '../command-line.js';
 import { UsageError } from '../usage-error.js';
 
 const SWITCH_OF = new Map<string, keyof RingSwitches>([
@@ -8,7 +9,16 @@ const SWITCH_OF = new Map<string, keyof RingSwitches>([
 ]);
 
 /** What `--rings` can name. */
-export const RING_ITEMS: readonly string[] = [...SWITCH_OF.keys()];
+const RING_ITEMS: readonly string[] = [...SWITCH_OF.keys()];
+
+/** The option of every device with rings. */
+export const RINGS_OPTION: OptionRow = {
+  name: 'rings',
+  value: 'LIST',
+  help:
+    'ways to use a ring to offer or, with -, not to offer (each is), such as -packed or none,reset.\n' +
+    `Names: none, ${RING_ITEMS.join(', ')}`,
+};
 
 /**
  * Reads `-packed,-in-order` or `none,reset`, from left to right: `none` switches everything off, a
