@@ -28,13 +28,8 @@ import {
   DescriptorArray,
   writableBytes,
 } from '../descriptor-array.js';
-import {
-  type DriverQueue,
-  type DriverQueueOptions,
-  NO_CHAIN,
-  type QueueAddresses,
-} from '../driver-queue.js';
-import { OutstandingChains } from '../outstanding-chains.js';
+import { type DriverQueue, type DriverQueueOptions, NO_CHAIN } from '../driver-queue.js';
+import { RingDriverQueue } from '../ring-driver-queue.js';
 import { EventArea } from './event-area.js';
 import {
   allocatePackedAreas,
@@ -46,18 +41,12 @@ import {
 import { RingPosition } from './ring-position.js';
 
 /** {@link DriverQueue} over the packed layout. */
-export class PackedDriverQueue implements DriverQueue {
+export class PackedDriverQueue extends RingDriverQueue implements DriverQueue {
   readonly initialBase = INITIAL_PACKED_BASE;
-  readonly addresses: QueueAddresses;
-  readonly #eventIndex: boolean;
-  readonly #indirectEntries: number;
-
   readonly #ring: DescriptorArray;
-  readonly #tables: DescriptorArray;
   readonly #driverEvent: EventArea;
   readonly #deviceEvent: EventArea;
 
-  readonly #chains: OutstandingChains;
   /** Ids that no chain has; unused in order, where a chain's id is its first position. */
   readonly #freeIds: Uint16Array;
   #freeIdCount = 0;
@@ -70,31 +59,15 @@ export class PackedDriverQueue implements DriverQueue {
   #hidden = 0;
   #hiddenWord = 0;
   #hiddenDescriptors = 0;
-  /** In order: chains of the batch that one used descriptor stands for, and not yet given back. */
-  #batch = 0;
-  #batchLength = 0;
-  #usedLength = 0;
-  #fault: VhostError | undefined;
 
   /** Throws `EINVAL` for a size out of 1 … 32768, `ENOMEM` or `EFAULT` when the areas do not fit the arena. */
-  constructor(
-    arena: GuestMemoryArena,
-    readonly size: number,
-    options: DriverQueueOptions = {},
-  ) {
-    if (!Number.isInteger(size) || size < 1 || size > MAX_PACKED_QUEUE_SIZE) {
-      throw new VhostError('EINVAL', `packed queue: size ${size} is not within 1 … 32768`);
-    }
-    this.#eventIndex = options.eventIndex ?? false;
-    this.#indirectEntries = options.indirectEntries ?? 0;
-    this.addresses = options.addresses ?? allocatePackedAreas(arena, size);
+  constructor(arena: GuestMemoryArena, size: number, options: DriverQueueOptions = {}) {
+    checkSize(size);
+    const addresses = options.addresses ?? allocatePackedAreas(arena, size);
+    super('packed', arena, size, addresses, options);
     this.#ring = new DescriptorArray(arena, this.addresses.descriptorTable, size);
     this.#driverEvent = new EventArea(arena, this.addresses.availableRing);
     this.#deviceEvent = new EventArea(arena, this.addresses.usedRing);
-    const entries = size * this.#indirectEntries;
-    const tables = entries === 0 ? 0 : arena.allocate(entries * DESCRIPTOR_BYTES);
-    this.#tables = new DescriptorArray(arena, tables, entries);
-    this.#chains = new OutstandingChains(size, options.inOrder ?? false);
     this.#freeIds = new Uint16Array(size);
     this.#available = new RingPosition(size);
     this.#used = new RingPosition(size);
@@ -102,39 +75,15 @@ export class PackedDriverQueue implements DriverQueue {
     this.reset();
   }
 
-  get freeDescriptors(): number {
-    return this.#chains.freeDescriptors;
-  }
-
-  get outstanding(): number {
-    return this.#chains.count;
-  }
-
-  get usedLength(): number {
-    return this.#usedLength;
-  }
-
-  get fault(): VhostError | undefined {
-    return this.#fault;
-  }
-
   add(buffers: BufferList, indirect = false): number {
-    const count = buffers.count;
-    const limit = indirect ? this.#indirectEntries : this.size;
-    if (count === 0 || count > limit) {
-      throw new VhostError(
-        'EINVAL',
-        `packed queue: a chain of ${count} buffers, 1 to ${limit} fit`,
-      );
-    }
-    const needed = indirect ? 1 : count;
-    if (needed > this.#chains.freeDescriptors) return NO_CHAIN;
-    const id = this.#chains.inOrder
+    const entries = this.entriesFor(buffers, indirect);
+    if (entries === NO_CHAIN) return NO_CHAIN;
+    const id = this.chains.inOrder
       ? this.#available.index
       : (this.#freeIds[--this.#freeIdCount] as number);
     if (indirect) this.#writeIndirect(id, buffers);
     else this.#writeDirect(id, buffers);
-    this.#chains.add(id, needed, writableBytes(buffers));
+    this.chains.add(id, entries, writableBytes(buffers));
     return id;
   }
 
@@ -143,24 +92,20 @@ export class PackedDriverQueue implements DriverQueue {
     if (added === 0) return false;
     this.#hiddenDescriptors = 0;
     Atomics.store(this.#ring.words, this.#hidden * 4 + 3, this.#hiddenWord);
-    return this.#deviceEvent.wants(this.#available, added, this.#eventIndex);
+    return this.#deviceEvent.wants(this.#available, added, this.eventIndex);
   }
 
   takeUsed(): number {
-    if (this.#batch > 0) return this.#takeBatched();
-    if (this.#fault !== undefined || !this.#isUsed(this.#used)) return NO_CHAIN;
+    if (this.batch > 0) return this.#takeBatched();
+    if (this.fault !== undefined || !this.#isUsed(this.#used)) return NO_CHAIN;
     const id = this.#idAt(this.#used);
-    if (this.#chains.descriptorsOf(id) === 0) {
-      this.#fault = new VhostError('EPROTO', `packed queue: used id ${id} is not outstanding`);
-      return NO_CHAIN;
-    }
-    this.#usedLength = this.#ring.words[this.#used.index * 4 + 2] as number;
-    if (this.#chains.inOrder) {
-      this.#batch = this.#chains.through(id);
-      this.#batchLength = this.#usedLength;
+    if (this.chains.descriptorsOf(id) === 0) return this.fail(`used id ${id} is not outstanding`);
+    this.usedLength = this.#ring.words[this.#used.index * 4 + 2] as number;
+    if (this.chains.inOrder) {
+      this.beginBatch(id);
       return this.#takeBatched();
     }
-    this.#used.move(this.#chains.remove(id));
+    this.#used.move(this.chains.remove(id));
     this.#freeIds[this.#freeIdCount] = id;
     this.#freeIdCount += 1;
     return id;
@@ -169,7 +114,7 @@ export class PackedDriverQueue implements DriverQueue {
   enableCallbacks(after = 0): boolean {
     let seen = this.#lookAtUsed(after);
     for (;;) {
-      if (this.#eventIndex) {
+      if (this.eventIndex) {
         // A chain has at least one descriptor: so many further on, no more than `after` are used.
         this.#seen.move(Math.min(Math.max(after - seen, 0), this.size - 1));
         this.#driverEvent.enableAt(this.#seen);
@@ -177,7 +122,7 @@ export class PackedDriverQueue implements DriverQueue {
         this.#driverEvent.enable();
       }
       const now = this.#lookAtUsed(after);
-      if (now > after) return this.#fault === undefined;
+      if (now > after) return this.fault === undefined;
       // A chain used meanwhile may have passed the event before it was set.
       if (now === seen) return false;
       seen = now;
@@ -192,15 +137,12 @@ export class PackedDriverQueue implements DriverQueue {
     this.#ring.words.fill(0);
     this.#driverEvent.clear();
     this.#deviceEvent.clear();
-    this.#chains.clear();
+    this.forget();
     for (let index = 0; index < this.size; index += 1) this.#freeIds[index] = this.size - 1 - index;
     this.#freeIdCount = this.size;
     this.#available.reset();
     this.#used.reset();
     this.#hiddenDescriptors = 0;
-    this.#batch = 0;
-    this.#usedLength = 0;
-    this.#fault = undefined;
   }
 
   #writeDirect(id: number, buffers: BufferList): void {
@@ -214,14 +156,14 @@ export class PackedDriverQueue implements DriverQueue {
   /** Writes the chain into the id's table, in which only WRITE counts, and the one descriptor for it. */
   #writeIndirect(id: number, buffers: BufferList): void {
     const { addresses, lengths, count } = buffers;
-    const first = id * this.#indirectEntries;
+    const first = id * this.tableEntries;
     for (let index = 0; index < count; index += 1) {
       const at = first + index;
-      this.#tables.setBuffer(at, addresses[index] as number, lengths[index] as number);
-      this.#tables.words[at * 4 + 3] = (bufferFlags(buffers, index) & DESCRIPTOR_WRITE) << 16;
+      this.tables.setBuffer(at, addresses[index] as number, lengths[index] as number);
+      this.tables.words[at * 4 + 3] = (bufferFlags(buffers, index) & DESCRIPTOR_WRITE) << 16;
     }
     const bytes = count * DESCRIPTOR_BYTES;
-    this.#write(this.#tables.addressOf(first), bytes, DESCRIPTOR_INDIRECT, id);
+    this.#write(this.tables.addressOf(first), bytes, DESCRIPTOR_INDIRECT, id);
   }
 
   /** Writes the next entry; all of it, unless it is the first since the last `publish`. */
@@ -255,19 +197,19 @@ export class PackedDriverQueue implements DriverQueue {
     const position = this.#seen;
     position.set(this.#used);
     let seen = 0;
-    let known = this.#batch > 0 ? this.#batch : this.#chainsUsedAt(position, 0);
+    let known = this.batch > 0 ? this.batch : this.#chainsUsedAt(position, 0);
     for (; ; known = this.#chainsUsedAt(position, seen)) {
       if (known < 0) return after + 1;
       if (known === 0) return seen;
       for (; known > 0; known -= 1) {
         position.move(
-          this.#chains.descriptorsOf(
-            this.#chains.inOrder ? this.#chains.idAt(seen) : this.#idAt(position),
+          this.chains.descriptorsOf(
+            this.chains.inOrder ? this.chains.idAt(seen) : this.#idAt(position),
           ),
         );
         seen += 1;
       }
-      if (seen > after || seen === this.#chains.count) return seen;
+      if (seen > after || seen === this.chains.count) return seen;
     }
   }
 
@@ -275,23 +217,22 @@ export class PackedDriverQueue implements DriverQueue {
   #chainsUsedAt(position: RingPosition, seen: number): number {
     if (!this.#isUsed(position)) return 0;
     const id = this.#idAt(position);
-    if (this.#chains.descriptorsOf(id) === 0) return -1;
-    return this.#chains.inOrder ? this.#chains.through(id, seen) || -1 : 1;
+    if (this.chains.descriptorsOf(id) === 0) return -1;
+    return this.chains.inOrder ? this.chains.through(id, seen) || -1 : 1;
   }
 
   #idAt({ index }: RingPosition): number {
     return (this.#ring.words[index * 4 + 3] as number) & 0xffff;
   }
 
-  /**
-   * In order: gives back the oldest chain. One used descriptor may stand for a batch, and names its
-   * last chain; the others have been used whole (virtio 1.2, 2.8.7).
-   */
   #takeBatched(): number {
-    const id = this.#chains.oldest;
-    this.#batch -= 1;
-    this.#usedLength = this.#batch === 0 ? this.#batchLength : this.#chains.oldestWritable;
-    this.#used.move(this.#chains.remove(id));
+    const id = this.nextOfBatch();
+    this.#used.move(this.chains.remove(id));
     return id;
   }
+}
+
+function checkSize(size: number): void {
+  if (Number.isInteger(size) && size >= 1 && size <= MAX_PACKED_QUEUE_SIZE) return;
+  throw new VhostError('EINVAL', `packed queue: size ${size} is not within 1 … 32768`);
 }

@@ -27,13 +27,8 @@ import {
   DescriptorArray,
   writableBytes,
 } from '../descriptor-array.js';
-import {
-  type DriverQueue,
-  type DriverQueueOptions,
-  NO_CHAIN,
-  type QueueAddresses,
-} from '../driver-queue.js';
-import { OutstandingChains } from '../outstanding-chains.js';
+import { type DriverQueue, type DriverQueueOptions, NO_CHAIN } from '../driver-queue.js';
+import { RingDriverQueue } from '../ring-driver-queue.js';
 import {
   AVAILABLE_NO_INTERRUPT,
   allocateSplitAreas,
@@ -45,14 +40,9 @@ import {
 const INDEX_MASK = 0xffff;
 
 /** {@link DriverQueue} over the split layout. */
-export class SplitDriverQueue implements DriverQueue {
+export class SplitDriverQueue extends RingDriverQueue implements DriverQueue {
   readonly initialBase = 0;
-  readonly addresses: QueueAddresses;
-  readonly #eventIndex: boolean;
-  readonly #indirectEntries: number;
-
   readonly #descriptors: DescriptorArray;
-  readonly #tables: DescriptorArray;
   /** The rings as the widths in which they are written; index 0 is the area's first byte. */
   readonly #available: Uint16Array;
   readonly #used: Uint16Array;
@@ -60,33 +50,20 @@ export class SplitDriverQueue implements DriverQueue {
 
   /** Links free descriptors, and those of a chain. The device's copy is never read back. */
   readonly #next: Uint16Array;
-  readonly #chains: OutstandingChains;
   #firstFree = 0;
   #availableIndex = 0;
   #published = 0;
   #usedIndex = 0;
   #usedSeen = 0;
-  /** In order: chains of the batch that one used entry stands for, and not yet given back. */
-  #batch = 0;
-  #batchLength = 0;
-  #usedLength = 0;
-  #fault: VhostError | undefined;
 
   /**
    * Throws `EINVAL` for a size that is no power of two up to 32768, `ENOMEM` or `EFAULT` when the
    * areas do not fit the arena.
    */
-  constructor(
-    arena: GuestMemoryArena,
-    readonly size: number,
-    options: DriverQueueOptions = {},
-  ) {
-    if (size < 1 || size > MAX_SPLIT_QUEUE_SIZE || (size & (size - 1)) !== 0) {
-      throw new VhostError('EINVAL', `split queue: size ${size} is no power of two up to 32768`);
-    }
-    this.#eventIndex = options.eventIndex ?? false;
-    this.#indirectEntries = options.indirectEntries ?? 0;
-    this.addresses = options.addresses ?? allocateSplitAreas(arena, size);
+  constructor(arena: GuestMemoryArena, size: number, options: DriverQueueOptions = {}) {
+    checkSize(size);
+    const addresses = options.addresses ?? allocateSplitAreas(arena, size);
+    super('split', arena, size, addresses, options);
     const bytes = splitAreaSizes(size);
     this.#descriptors = new DescriptorArray(arena, this.addresses.descriptorTable, size);
     const available = arena.window(this.addresses.availableRing, bytes.availableRing);
@@ -94,43 +71,18 @@ export class SplitDriverQueue implements DriverQueue {
     const used = arena.window(this.addresses.usedRing, bytes.usedRing);
     this.#used = new Uint16Array(used.buffer, used.offset, size * 4 + 3);
     this.#usedWords = new Uint32Array(used.buffer, used.offset, size * 2 + 1);
-    const entries = size * this.#indirectEntries;
-    const tables = entries === 0 ? 0 : arena.allocate(entries * DESCRIPTOR_BYTES);
-    this.#tables = new DescriptorArray(arena, tables, entries);
     this.#next = new Uint16Array(size);
-    this.#chains = new OutstandingChains(size, options.inOrder ?? false);
     this.reset();
   }
 
-  get freeDescriptors(): number {
-    return this.#chains.freeDescriptors;
-  }
-
-  get outstanding(): number {
-    return this.#chains.count;
-  }
-
-  get usedLength(): number {
-    return this.#usedLength;
-  }
-
-  get fault(): VhostError | undefined {
-    return this.#fault;
-  }
-
   add(buffers: BufferList, indirect = false): number {
-    const count = buffers.count;
-    const limit = indirect ? this.#indirectEntries : this.size;
-    if (count === 0 || count > limit) {
-      throw new VhostError('EINVAL', `split queue: a chain of ${count} buffers, 1 to ${limit} fit`);
-    }
-    const needed = indirect ? 1 : count;
-    if (needed > this.#chains.freeDescriptors) return NO_CHAIN;
+    const entries = this.entriesFor(buffers, indirect);
+    if (entries === NO_CHAIN) return NO_CHAIN;
     const head = this.#firstFree;
     this.#firstFree = indirect
       ? this.#writeIndirect(head, buffers)
       : this.#writeDirect(head, buffers);
-    this.#chains.add(head, needed, writableBytes(buffers));
+    this.chains.add(head, entries, writableBytes(buffers));
     this.#available[2 + (this.#availableIndex & (this.size - 1))] = head;
     this.#availableIndex = (this.#availableIndex + 1) & INDEX_MASK;
     return head;
@@ -142,7 +94,7 @@ export class SplitDriverQueue implements DriverQueue {
     if (now === before) return false;
     Atomics.store(this.#available, 1, now);
     this.#published = now;
-    if (this.#eventIndex) {
+    if (this.eventIndex) {
       const event = Atomics.load(this.#used, 2 + 4 * this.size);
       return ((now - event - 1) & INDEX_MASK) < ((now - before) & INDEX_MASK);
     }
@@ -150,17 +102,16 @@ export class SplitDriverQueue implements DriverQueue {
   }
 
   takeUsed(): number {
-    if (this.#batch > 0) return this.#takeBatched();
+    if (this.batch > 0) return this.#takeBatched();
     if (this.#usedIndex === this.#usedSeen && !this.#lookForUsed()) return NO_CHAIN;
     const entry = 1 + 2 * (this.#usedIndex & (this.size - 1));
     const id = this.#usedWords[entry] as number;
-    if (this.#chains.descriptorsOf(id) === 0) {
-      return this.#fail(`used entry names ${id}, which is no outstanding chain`);
+    if (this.chains.descriptorsOf(id) === 0) {
+      return this.fail(`used entry names ${id}, which is no outstanding chain`);
     }
-    this.#usedLength = this.#usedWords[entry + 1] as number;
-    if (this.#chains.inOrder) {
-      this.#batch = this.#chains.through(id);
-      this.#batchLength = this.#usedLength;
+    this.usedLength = this.#usedWords[entry + 1] as number;
+    if (this.chains.inOrder) {
+      this.beginBatch(id);
       return this.#takeBatched();
     }
     this.#usedIndex = (this.#usedIndex + 1) & INDEX_MASK;
@@ -169,18 +120,18 @@ export class SplitDriverQueue implements DriverQueue {
   }
 
   enableCallbacks(after = 0): boolean {
-    if (this.#eventIndex) {
+    if (this.eventIndex) {
       Atomics.store(this.#available, 2 + this.size, (this.#usedIndex + after) & INDEX_MASK);
     } else {
       Atomics.store(this.#available, 0, 0);
     }
-    if (this.#fault !== undefined) return false;
+    if (this.fault !== undefined) return false;
     return ((Atomics.load(this.#used, 1) - this.#usedIndex) & INDEX_MASK) > after;
   }
 
   disableCallbacks(): void {
     // With EVENT_IDX the flag must stay 0; an event index just behind us is as far away as can be.
-    if (this.#eventIndex) {
+    if (this.eventIndex) {
       Atomics.store(this.#available, 2 + this.size, (this.#usedIndex - 1) & INDEX_MASK);
     } else {
       Atomics.store(this.#available, 0, AVAILABLE_NO_INTERRUPT);
@@ -194,15 +145,12 @@ export class SplitDriverQueue implements DriverQueue {
     for (let index = 0; index < this.size; index += 1) {
       this.#next[index] = index + 1 === this.size ? 0 : index + 1;
     }
-    this.#chains.clear();
+    this.forget();
     this.#firstFree = 0;
     this.#availableIndex = 0;
     this.#published = 0;
     this.#usedIndex = 0;
     this.#usedSeen = 0;
-    this.#batch = 0;
-    this.#usedLength = 0;
-    this.#fault = undefined;
   }
 
   /** Writes the chain into ring descriptors; returns the first one that is free after it. */
@@ -218,41 +166,35 @@ export class SplitDriverQueue implements DriverQueue {
 
   /** Writes the chain into the head's table and the one descriptor that refers to it. */
   #writeIndirect(head: number, buffers: BufferList): number {
-    const first = head * this.#indirectEntries;
+    const first = head * this.tableEntries;
     for (let index = 0; index < buffers.count; index += 1) {
-      writeBuffer(this.#tables, first + index, buffers, index, index + 1);
+      writeBuffer(this.tables, first + index, buffers, index, index + 1);
     }
     const bytes = buffers.count * DESCRIPTOR_BYTES;
-    this.#descriptors.setBuffer(head, this.#tables.addressOf(first), bytes);
+    this.#descriptors.setBuffer(head, this.tables.addressOf(first), bytes);
     this.#descriptors.halves[head * 8 + 6] = DESCRIPTOR_INDIRECT;
     this.#descriptors.halves[head * 8 + 7] = 0;
     return this.#next[head] as number;
   }
 
   #lookForUsed(): boolean {
-    if (this.#fault !== undefined) return false;
+    if (this.fault !== undefined) return false;
     const seen = Atomics.load(this.#used, 1);
     const news = (seen - this.#usedIndex) & INDEX_MASK;
     if (news === 0) return false;
-    if (news > this.#chains.count) {
-      this.#fail(`used index moved by ${news} with ${this.#chains.count} chains outstanding`);
+    if (news > this.chains.count) {
+      this.fail(`used index moved by ${news} with ${this.chains.count} chains outstanding`);
       return false;
     }
     this.#usedSeen = seen;
     return true;
   }
 
-  /**
-   * In order: gives back the oldest chain. One used entry may stand for a batch, and names its last
-   * chain; the others have been used whole (virtio 1.2, 2.7.7.1).
-   */
   #takeBatched(): number {
-    const id = this.#chains.oldest;
-    if (this.#batch > ((this.#usedSeen - this.#usedIndex) & INDEX_MASK)) {
-      return this.#fail(`used entry for ${this.#batch} chains, more than the used index covers`);
+    if (this.batch > ((this.#usedSeen - this.#usedIndex) & INDEX_MASK)) {
+      return this.fail(`used entry for ${this.batch} chains, more than the used index covers`);
     }
-    this.#batch -= 1;
-    this.#usedLength = this.#batch === 0 ? this.#batchLength : this.#chains.oldestWritable;
+    const id = this.nextOfBatch();
     this.#usedIndex = (this.#usedIndex + 1) & INDEX_MASK;
     this.#free(id);
     return id;
@@ -260,20 +202,25 @@ export class SplitDriverQueue implements DriverQueue {
 
   /** In order the descriptors stay linked in the order of the ring, as they are then used again. */
   #free(head: number): void {
-    const length = this.#chains.remove(head);
-    if (this.#chains.inOrder) return;
+    const length = this.chains.remove(head);
+    if (this.chains.inOrder) return;
     let last = head;
     for (let index = 1; index < length; index += 1) last = this.#next[last] as number;
     this.#next[last] = this.#firstFree;
     this.#firstFree = head;
   }
 
-  #fail(what: string): number {
-    this.#fault = new VhostError('EPROTO', `split queue: ${what}`);
+  /** What there is in the ring is not looked at any more. */
+  protected override fail(what: string): number {
     this.#usedSeen = this.#usedIndex;
-    this.#batch = 0;
-    return NO_CHAIN;
+    this.batch = 0;
+    return super.fail(what);
   }
+}
+
+function checkSize(size: number): void {
+  if (size >= 1 && size <= MAX_SPLIT_QUEUE_SIZE && (size & (size - 1)) === 0) return;
+  throw new VhostError('EINVAL', `split queue: size ${size} is no power of two up to 32768`);
 }
 
 function writeBuffer(
