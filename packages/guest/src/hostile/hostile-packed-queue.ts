@@ -7,13 +7,10 @@ import {
   PACKED_USED,
   WRAP_BIT,
 } from '../queue/packed/packed-layout.js';
+import { type RawBuffer, writeRawDescriptor } from './raw-descriptor.js';
 
 /** A descriptor of a packed ring as it stands in memory: any bits at all. */
-export interface HostilePackedDescriptor {
-  /** 64 bits. */
-  readonly address: bigint;
-  /** 32 bits. */
-  readonly length: number;
+export interface HostilePackedDescriptor extends RawBuffer {
   /** 16 bits. */
   readonly id: number;
   /** 16 bits; {@link HostilePackedQueue.turn} gives the two that make it available. */
@@ -78,12 +75,5 @@ export function writePackedDescriptor(
   index: number,
   fields: Partial<HostilePackedDescriptor>,
 ): void {
-  const at = table + index * DESCRIPTOR_BYTES;
-  const bytes = arena.read(at, DESCRIPTOR_BYTES);
-  const view = new DataView(bytes.buffer);
-  if (fields.address !== undefined) view.setBigUint64(0, fields.address, true);
-  if (fields.length !== undefined) view.setUint32(8, fields.length, true);
-  if (fields.id !== undefined) view.setUint16(12, fields.id, true);
-  if (fields.flags !== undefined) view.setUint16(14, fields.flags, true);
-  arena.write(at, bytes);
+  writeRawDescriptor(arena, table, index, fields, [fields.id, fields.flags]);
 }

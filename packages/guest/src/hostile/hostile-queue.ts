@@ -2,13 +2,10 @@ import type { GuestMemoryArena } from '../memory/guest-memory-arena.js';
 import { DESCRIPTOR_BYTES, DESCRIPTOR_INDIRECT } from '../queue/descriptor-array.js';
 import type { QueueAddresses } from '../queue/driver-queue.js';
 import { allocateSplitAreas } from '../queue/split/split-layout.js';
+import { type RawBuffer, writeRawDescriptor } from './raw-descriptor.js';
 
 /** A descriptor as it stands in memory: any bits at all. */
-export interface HostileDescriptor {
-  /** 64 bits. */
-  readonly address: bigint;
-  /** 32 bits. */
-  readonly length: number;
+export interface HostileDescriptor extends RawBuffer {
   /** 16 bits. */
   readonly flags: number;
   /** 16 bits. */
@@ -129,12 +126,5 @@ export function writeDescriptor(
   index: number,
   fields: Partial<HostileDescriptor>,
 ): void {
-  const at = table + index * DESCRIPTOR_BYTES;
-  const bytes = arena.read(at, DESCRIPTOR_BYTES);
-  const view = new DataView(bytes.buffer);
-  if (fields.address !== undefined) view.setBigUint64(0, fields.address, true);
-  if (fields.length !== undefined) view.setUint32(8, fields.length, true);
-  if (fields.flags !== undefined) view.setUint16(12, fields.flags, true);
-  if (fields.next !== undefined) view.setUint16(14, fields.next, true);
-  arena.write(at, bytes);
+  writeRawDescriptor(arena, table, index, fields, [fields.flags, fields.next]);
 }
