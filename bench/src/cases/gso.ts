@@ -1,15 +1,12 @@
 import { join } from 'node:path';
-import { measureTcp, startIperfServer, type Throughput } from '@rxvhost/test/support/iperf.js';
+import { startIperfServer, type Throughput } from '@rxvhost/test/support/iperf.js';
 import { NetworkNamespace } from '@rxvhost/test/support/network-namespace.js';
-import { Guest, type GuestOptions } from '@rxvhost/test/support/qemu.js';
 import { OwnServer } from '../peers/own-server.js';
+import { measureOverTap, measureQemuTap, type TapNetwork } from '../peers/qemu-tap.js';
 import type { Result } from '../result.js';
 import { ON_SPLIT_RINGS, type Settings } from '../settings.js';
 
 const NAMESPACE = 'rxvhost-bench-gso';
-const HOST = '10.9.5.1';
-const GUEST = '10.9.5.2';
-const TAP = 'bench0';
 const GIGABIT = 1e9;
 
 /** TCP with every offload between a guest of QEMU and the host: our tap, and QEMU's own. */
@@ -18,13 +15,14 @@ export async function gsoTransfer(settings: Settings): Promise<Result[]> {
   const peer: Throughput[] = [];
   const split: Throughput[] = [];
   const namespace = new NetworkNamespace(NAMESPACE);
+  const network = { namespace, tap: 'bench0', host: '10.9.5.1', guest: '10.9.5.2' };
   const iperf = await startIperfServer(namespace);
   try {
     for (let round = 0; round < settings.rounds; round += 1) {
-      own.push(await throughRxvhost(settings, namespace, round));
-      peer.push(await throughQemu(settings, namespace));
+      own.push(await throughRxvhost(settings, network, round));
+      peer.push(await measureQemuTap(network, settings));
       if (!settings.packed) continue;
-      split.push(await throughRxvhost({ ...settings, packed: false }, namespace, round));
+      split.push(await throughRxvhost({ ...settings, packed: false }, network, round));
     }
   } finally {
     await iperf.stop('SIGKILL');
@@ -50,48 +48,21 @@ export async function gsoTransfer(settings: Settings): Promise<Result[]> {
 
 async function throughRxvhost(
   settings: Settings,
-  namespace: NetworkNamespace,
+  network: TapNetwork,
   round: number,
 ): Promise<Throughput> {
   const socketPath = join(settings.folder, `gso${round}.sock`);
   // On no processor of its own: QEMU's threads, our peer's among them, run where the kernel likes.
   const server = await OwnServer.start({
     socketPath,
-    backend: `tap:${TAP}`,
+    backend: `tap:${network.tap}`,
     busyPoll: 0,
-    namespace,
+    namespace: network.namespace,
     profile: settings.profile,
   });
   try {
-    return await measure(settings, namespace, { socketPath });
+    return await measureOverTap(network, settings, { socketPath });
   } finally {
     await server.stop();
-  }
-}
-
-async function throughQemu(settings: Settings, namespace: NetworkNamespace): Promise<Throughput> {
-  namespace.ip('tuntap', 'add', 'dev', TAP, 'mode', 'tap');
-  try {
-    const inside = (command: readonly string[]) => namespace.inside(command);
-    return await measure(settings, namespace, { tap: { ifname: TAP, inside } });
-  } finally {
-    namespace.ip('link', 'delete', TAP);
-  }
-}
-
-async function measure(
-  { seconds, packed }: Settings,
-  namespace: NetworkNamespace,
-  options: GuestOptions,
-): Promise<Throughput> {
-  namespace.ip('address', 'add', `${HOST}/24`, 'dev', TAP);
-  namespace.ip('link', 'set', TAP, 'up');
-  const guest = await Guest.start({ ...options, device: packed ? ['packed=on'] : [] });
-  try {
-    await guest.check(`ip addr add ${GUEST}/24 dev eth0 && ip link set eth0 up`);
-    await guest.check(`ping -c 1 -W 5 ${HOST} || ping -c 1 -W 5 ${HOST}`);
-    return await measureTcp(guest, HOST, seconds);
-  } finally {
-    await guest.kill();
   }
 }
