@@ -125,4 +125,36 @@ for (const [layout, queueOf] of [
       t.pass('no counterexample');
     },
   );
+
+  t.test(`T43 a take from a ${layout} ring never gives more chains than it may`, async (t) => {
+    const property = fc.property(
+      fc.integer({ min: 0, max: SIZE }),
+      fc.array(fc.integer({ min: 1, max: SIZE }), { minLength: SIZE, maxLength: SIZE }),
+      (offered, limits) => {
+        const buffers = Array.from({ length: offered }, (_, index) => ({
+          at: 64 * index,
+          length: MINIMUM + index,
+        }));
+        const queue = queueOf(
+          0,
+          buffers.map((buffer) => ({ ...buffer, absolute: true })),
+        );
+        const batch = new PacketBatch();
+        let left = offered;
+        for (const limit of limits) {
+          const taken = queue.takeReadable(batch, limit, HEADER, 0);
+          assert.equal(taken, Math.min(limit, left));
+          const { offset, count } = batch.segments;
+          const wanted = buffers.slice(offered - left, offered - left + taken);
+          assert.deepEqual(
+            [...offset.subarray(0, count)],
+            wanted.map(({ at }) => at),
+          );
+          left -= taken;
+        }
+      },
+    );
+    fc.assert(property, { numRuns: 500 });
+    t.pass('no counterexample');
+  });
 }

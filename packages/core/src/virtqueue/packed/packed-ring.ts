@@ -84,23 +84,14 @@ export class PackedRing implements DescriptorRing {
   }
 
   /**
-   * Descriptors that are available from a place on, at most `most`: they may be read afterwards. All
-   * of them are looked at before a full barrier, which costs less than one for each.
+   * Descriptors that are available from a place up to the ring's end, at most `most`: they may be read
+   * afterwards. All of them are looked at before a full barrier, which costs less than one for each.
    */
   available({ position, wrap }: RingCursor, most: number): number {
-    const turn = wrap === 1 ? PACKED_AVAILABLE << 16 : PACKED_USED << 16;
-    const ahead = this.size - position;
-    let count = this.#run(position, Math.min(most, ahead), turn);
-    if (count === ahead && most > ahead) count += this.#run(0, most - ahead, turn ^ TURN);
-    if (count > 0) Atomics.add(this.#barrier, 0, 1);
-    return count;
-  }
-
-  /** Descriptors from `position` on, of `most`, whose flags say `turn`, without going around the end. */
-  #run(position: number, most: number, turn: number): number {
     const { words } = this;
+    const turn = (wrap === 1 ? PACKED_AVAILABLE : PACKED_USED) << 16;
     const begin = (this.first + 4 * position + 3) | 0;
-    const end = (begin + 4 * most) | 0;
+    const end = (begin + 4 * Math.min(most, this.size - position)) | 0;
     let at = begin;
     // Four in one round of the loop, which is most of the cost.
     for (; at < end - 12; at = (at + 16) | 0) {
@@ -111,6 +102,8 @@ export class PackedRing implements DescriptorRing {
       if (((one | two | three | four) & TURN) !== 0) break;
     }
     while (at < end && (((words[at] as number) ^ turn) & TURN) === 0) at = (at + 4) | 0;
-    return (at - begin) >>> 2;
+    const count = (at - begin) >>> 2;
+    if (count > 0) Atomics.add(this.#barrier, 0, 1);
+    return count;
   }
 }

@@ -121,7 +121,7 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     while (!bounded) {
       const { position } = this.#next;
       if (ready === 0) {
-        ready = Math.min(ring.available(this.#next, most - batch.count), size - position);
+        ready = ring.available(this.#next, most - batch.count);
         if (ready === 0) break;
       }
       if (looksPlain(ring, position, direction)) {
