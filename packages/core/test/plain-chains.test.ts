@@ -158,3 +158,20 @@ for (const [layout, queueOf] of [
     t.pass('no counterexample');
   });
 }
+
+t.test('T39 what stands behind the end of a packed ring is no descriptor of it', async (t) => {
+  const ring = new PackedRingMemory(SIZE, MEMORY);
+  ring.move(SIZE - 2);
+  const place = ring.position | 0x8000;
+  for (let id = 0; id < 5; id += 1) ring.chain(id, { at: 64 * id, length: MINIMUM });
+  for (let behind = 0; behind < SIZE; behind += 1) {
+    ring.entry(SIZE + behind, { at: 0, length: MINIMUM, id: 15, flags: 0x80 });
+  }
+  const features = { ...NO_FEATURES, packed: true };
+  const base = place + place * 0x1_0000;
+  const { table } = ring.memory();
+  const queue = PACKED_VIRTQUEUES.create(table, ring.addresses, SIZE, features, base);
+  const batch = new PacketBatch();
+  t.equal(queue.takeReadable(batch, SIZE, HEADER, 0), 5);
+  t.same([...batch.heads.subarray(0, 5)], [0, 1, 2, 3, 4]);
+});
