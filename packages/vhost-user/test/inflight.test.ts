@@ -1,7 +1,12 @@
 import { FEATURE } from '@rxvhost/core';
 import { closeFd, createMemfd, fileStatus, mapShared } from '@rxvhost/sys';
 import t, { type Test } from 'tap';
-import { inflightRegionBytes, protocolFeatures, type VhostUserFrontend } from '../src/index.js';
+import {
+  InflightFile,
+  inflightRegionBytes,
+  protocolFeatures,
+  type VhostUserFrontend,
+} from '../src/index.js';
 import {
   benchFor,
   codes,
@@ -221,6 +226,29 @@ t.test('T12 a NIC notes what it has in hands, and the next one goes on from ther
     vm.disconnect();
   }
   t.strictSame(left.errors.concat(right.errors), []);
+});
+
+t.test('T12 the front-end keeps the file as long as back-ends keep the note', async (t) => {
+  const file = new InflightFile();
+  const hand = async (protocol: bigint) => {
+    const { frontend, device } = await makeBench(t);
+    const agreed = await frontend.handshake({ features: FEATURES, protocolFeatures: protocol });
+    await file.handTo(frontend, agreed, 2, 256);
+    return device;
+  };
+  const first = await hand(PROTOCOL);
+  t.ok(file.made);
+  first.queue(1).inflight?.fill(7, 0, 1);
+  const second = await hand(PROTOCOL);
+  t.equal(second.queue(1).inflight?.at(0), 7, 'the next one finds what the first has noted');
+  await hand(protocolFeatures('REPLY_ACK'));
+  t.notOk(file.made, 'one that notes nothing makes the note wrong');
+  const last = await hand(PROTOCOL);
+  t.equal(last.queue(1).inflight?.at(0), 0);
+  const fds = openFds();
+  file.close();
+  file.close();
+  t.equal(openFds(), fds - 1);
 });
 
 t.test('a device that keeps no note does not offer it', async (t) => {

@@ -33,6 +33,8 @@ for (const { onFrame, code, message } of ENDINGS) {
     badVm.send(1);
     await Promise.all([bad.closed, beside.closed]);
     t.match(faults, [{ connection: 0, error: { code, message } }, { error: { code } }]);
+    t.match(bad.failure, { code, message });
+    t.equal(good.failure, undefined);
     t.equal(await codeOf(bad.device.statistics()), 'EIO');
     t.notOk(existsSync(paths[0] as string), 'no socket file stays');
     t.notOk(existsSync(paths[2] as string));
@@ -42,6 +44,7 @@ for (const { onFrame, code, message } of ENDINGS) {
     await exchange(t, await bootVm(t, paths[0] as string));
     await exchange(t, goodVm);
     t.same(await Promise.all([bad.close(), good.close()]), [undefined, undefined]);
+    t.equal(good.failure, undefined, 'it was closed');
   });
 }
 

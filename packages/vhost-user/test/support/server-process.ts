@@ -14,14 +14,19 @@ export function socketPathFor(t: Test): string {
   return join(folder, 'nic.sock');
 }
 
-/** A program of `fixtures/` that has said its first word: it listens. */
+/**
+ * A program of `fixtures/` that has said its first word: it listens. Without what the test runner loads
+ * into every Node, which takes longer than the program: one that is killed has no coverage to tell.
+ */
 export async function startServer(
   t: Test,
   program: string,
   ...given: readonly string[]
 ): Promise<ChildProcess> {
   const file = fileURLToPath(new URL(`../fixtures/${program}.js`, import.meta.url));
-  const child = spawn(process.execPath, [file, ...given], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const { NODE_OPTIONS, NODE_V8_COVERAGE, ...env } = process.env;
+  const stdio = ['pipe', 'pipe', 'inherit'] as const;
+  const child = spawn(process.execPath, [file, ...given], { stdio: [...stdio], env });
   t.teardown(() => child.kill('SIGKILL'));
   await once(child.stdout ?? child, 'data');
   return child;
