@@ -10,7 +10,7 @@ import { needsProgram, needsRoot, peerTest } from './support/requirements.js';
 import { Server } from './support/server.js';
 import { Testpmd, type TestpmdOptions } from './support/testpmd.js';
 
-t.setTimeout(120_000);
+t.setTimeout(600_000);
 const folder = mkdtempSync(join(tmpdir(), 'rxvhost-dpdk-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 const needsTestpmd = [needsRoot, needsProgram('dpdk-testpmd')];

@@ -86,9 +86,9 @@ export class Testpmd {
     return Array.from(ports, (counts) => portCounters(counts));
   }
 
-  /** Waits, up to 10 s, until the devices' counters are as wanted; returns them. */
+  /** Waits, up to a minute, until the devices' counters are as wanted; returns them. */
   async portStatisticsWhen(wanted: (ports: PortCounters[]) => boolean): Promise<PortCounters[]> {
-    const end = performance.now() + 10_000;
+    const end = performance.now() + 60_000;
     let ports = await this.portStatistics();
     while (!wanted(ports) && performance.now() < end) {
       await delay(50);
@@ -118,7 +118,7 @@ export class Testpmd {
   }
 
   async #killLater(): Promise<ExitStatus> {
-    await delay(10_000, undefined, { ref: false });
+    await delay(30_000, undefined, { ref: false });
     return this.kill();
   }
 }
