@@ -81,7 +81,7 @@ async function receive(receiver: Receiver, rings: bigint, lengths: readonly numb
   try {
     socket.feed(...lengths.map((length, number) => new Uint8Array(length).fill(number)));
     const dropped = () => counters()?.drops.oversized ?? 0;
-    await until(() => received.length + dropped() === lengths.length);
+    await until(() => received.length + dropped() === lengths.length, 60_000);
     return { received, dropped: dropped(), errors: counters()?.errors, intact };
   } finally {
     await device.close();

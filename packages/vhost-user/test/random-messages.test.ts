@@ -11,6 +11,7 @@ import { MEMORY_SIZE, memfdMappings, negotiate, openFds } from './support/bench.
 import { frame, messageSequence } from './support/message-sequences.js';
 import { NOTHING } from './support/random-requests.js';
 import { RecordingDevice } from './support/recording-device.js';
+import { heapBytes } from './support/resources.js';
 
 /** How many for each kind of device: `RXVHOST_RANDOM_SEQUENCES`, see `npm run test:random-messages`. */
 const SEQUENCES = Number(process.env['RXVHOST_RANDOM_SEQUENCES'] ?? 1000);
@@ -62,7 +63,7 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
   };
   await good();
   const before = [openFds(), memfdMappings()];
-  const residentBefore = process.memoryUsage.rss();
+  const held = [heapBytes(), process.memoryUsage.rss()];
   await fc.assert(
     fc.asyncProperty(messageSequence, async (messages) => {
       const socket = connectUnix(socketPath);
@@ -100,10 +101,9 @@ async function survives(t: Test, device: VirtioDevice): Promise<void> {
   );
   t.comment(`${SEQUENCES} sequences, seed ${SEED}`);
   t.comment(`${messages} messages, ${refused} refusals, ${runs} times a ring ran`);
-  const resident = [residentBefore, process.memoryUsage.rss()].map((bytes) => bytes >> 20);
-  t.comment(
-    `${resident[0]} MiB resident before, ${resident[1]} MiB after; ${before[0]} files open`,
-  );
+  const holds = [heapBytes(), process.memoryUsage.rss()];
+  const [heap, resident] = held.map((bytes, n) => `${bytes >> 20} to ${(holds[n] ?? 0) >> 20} MiB`);
+  t.comment(`heap from ${heap}, resident from ${resident}; ${before[0]} files open`);
   t.ok(refused > SEQUENCES, 'plenty was refused');
   t.ok(messages > 10 * SEQUENCES, 'and more was not');
   t.ok(runs > SEQUENCES / 4, 'and rings ran');

@@ -16,6 +16,9 @@ const FEWEST_CHAINS = 16;
  * Backend to guest (seeds C6, C8): while the guest has buffers and the socket has frames, moves them
  * a batch at a time. Without buffers it stops listening to the socket and waits for a kick (T57);
  * without frames it listens to `readable$`, and the guest need not kick.
+ *
+ * A frame that needs more mergeable buffers than there are waits for them (seed C7), and so do those
+ * behind it. Where the ring has no room for more it would wait for ever: then it is dropped.
  */
 export class ReceiveQueue implements NetQueue {
   readonly counters: HandlerCounters;
