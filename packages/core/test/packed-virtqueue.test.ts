@@ -475,3 +475,24 @@ t.test('a queue that takes the place of another gives back what that one has tak
   t.same(ring.at(1), { id: 5, length: 0, flags: USED[1] });
   t.equal(next.base, base(place(3, 1), place(3, 1)));
 });
+
+t.test('T23 a queue that goes on in place of another knows a used position of 0', async (t) => {
+  const ring = new PackedRingMemory(4);
+  const { table } = ring.memory();
+  const features = { ...NO_FEATURES, packed: true };
+  const batch = new PacketBatch();
+  const create = (base: number, before?: Virtqueue) =>
+    PACKED_VIRTQUEUES.create(table, ring.addresses, 4, features, base, undefined, before);
+  const first = create(0x8000_8000);
+  for (let id = 0; id < 4; id += 1) ring.chain(id, { at: 100 * id, length: 60 });
+  t.equal(first.takeReadable(batch, 4, 12, 0), 4);
+  first.completeReadable(batch.heads, 0, 4);
+  // In the second round, where the wrap counter is 0, the used half of the base is 0 as well.
+  for (let id = 0; id < 3; id += 1) ring.chain(id, { at: 100 * id, length: 60 });
+  t.equal(first.takeReadable(batch, 3, 12, 0), 3);
+  t.equal(first.base, 3);
+  const second = create(first.base, first);
+  t.equal(second.base, 3);
+  second.completeReadable(batch.heads, 0, 3);
+  t.equal(second.base, 0x0003_0003, 'they are used where they were taken');
+});

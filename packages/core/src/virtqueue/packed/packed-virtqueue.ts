@@ -57,11 +57,10 @@ export class PackedVirtqueue extends RingVirtqueue<PackedRing> implements Virtqu
     const { available, used } = unpackBase(base);
     this.#next = new RingCursor(available, this.size);
     this.#wanted = new RingCursor(available, this.size);
-    this.#taken =
-      before instanceof PackedVirtqueue && before.size === this.size
-        ? before.#taken
-        : new TakenChains(this.size, outstandingIn(base, this.size));
-    this.#used = new PackedUsed(this.#taken, used);
+    const ours = before instanceof PackedVirtqueue && before.size === this.size;
+    this.#taken = ours ? before.#taken : new TakenChains(this.size, outstandingIn(base, this.size));
+    // A base whose used half is 0 does not tell position 0 of a second round from none.
+    this.#used = new PackedUsed(this.#taken, ours ? before.nextUsed : used);
     this.setLog(log);
     this.#notifications.enable(ring, this.#usedLog);
   }
