@@ -33,7 +33,8 @@ async function startHoarder(ending: string, given: number) {
     // Not what the test runner loads into this process: it would hold fds and memory of its own.
     execArgv: [],
     env: {},
-    resourceLimits: { maxOldGenerationSizeMb: 32 },
+    // A young generation of less than the 16 MiB that V8 lets a thread go over its limit.
+    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 },
   });
   const ended = new Promise((resolve) => {
     worker.once('exit', resolve);

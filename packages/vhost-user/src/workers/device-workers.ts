@@ -13,6 +13,8 @@ import type { ServeOptions } from '../backend/vhost-user-server.js';
 import type { WorkerServer } from './worker-server.js';
 import { WorkerThread } from './worker-thread.js';
 
+/** MiB, where a worker's memory is limited at all. */
+const YOUNG_GENERATION = 8;
 /** Milliseconds; a NIC may wait three seconds for what its backend still has. */
 const CLOSE_TIMEOUT = 10_000;
 
@@ -27,8 +29,10 @@ export interface DeviceWorkersOptions {
   readonly workers?: number;
   /**
    * What each thread may use; see `worker_threads`. A worker that grows over its limits bit by bit ends
-   * alone. One that allocates 16 MiB and more at a time, or on Node 24 fills one large array after
-   * another, may be over them too far before V8 can end it, which ends the whole process.
+   * alone, for which its young generation is 8 MiB unless said otherwise: V8 lets a thread go over its limit by
+   * 16 MiB while it ends it, and on Node 24 as much may come out of the young generation at once. One that
+   * allocates more than that at a time, or on Node 24 fills one array after another, can still end the
+   * whole process.
    */
   readonly resourceLimits?: ResourceLimits;
   /** Node's options for the threads, such as `--import=tsx`; the process's own unless set. */
@@ -133,7 +137,10 @@ export class DeviceWorkers<Options = undefined, Statistics = NetStatistics> {
     const { module, resourceLimits, execArgv, closeTimeout = CLOSE_TIMEOUT } = this.options;
     const thread = new WorkerThread<Options, Statistics>({
       module: String(module),
-      resourceLimits,
+      resourceLimits: resourceLimits && {
+        maxYoungGenerationSizeMb: YOUNG_GENERATION,
+        ...resourceLimits,
+      },
       execArgv,
       closeTimeout,
     });
