@@ -21,12 +21,14 @@ export class SerialShell {
 
   async run(command: string, timeout = 60_000): Promise<CommandResult> {
     const id = this.#nextId++;
-    const from = this.peer.mark();
-    this.peer.write(`${id} ${Buffer.from(command).toString('base64')}\n`);
-    const frame = new RegExp(
-      `rxvhost-guest: begin ${id}\\n([\\s\\S]*)\\nrxvhost-guest: end ${id} (\\d+)\\n`,
-    );
-    const [, output = '', status] = await this.peer.waitFor(frame, { from, timeout });
-    return { status: Number(status), output };
+    const encoded = Buffer.from(command).toString('base64');
+    const frame = `rxvhost-guest: begin ${id}\\n([\\s\\S]*)\\nrxvhost-guest: end ${id} (\\d+)\\n`;
+    const answer = new RegExp(`${frame}|rxvhost-guest: again\\n`);
+    for (;;) {
+      const from = this.peer.mark();
+      this.peer.write(`${id} ${encoded.length} ${encoded}\n`);
+      const [, output = '', status] = await this.peer.waitFor(answer, { from, timeout });
+      if (status !== undefined) return { status: Number(status), output };
+    }
   }
 }
