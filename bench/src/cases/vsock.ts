@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream';
 import { VsockServer } from '@rxvhost/test/support/vsock-server.js';
 import { HOST_CID, type Vsock } from '@rxvhost/vsock';
 import type { Result } from '../result.js';
-import { type Settings, WARM_UP } from '../settings.js';
+import { ON_SPLIT_RINGS, type Settings, WARM_UP } from '../settings.js';
 import { type Ends, flow } from '../vsock/flow.js';
 import { GUEST_CID, localGuest, remoteGuest } from '../vsock/guests.js';
 import { startSocat } from '../vsock/socat.js';
@@ -16,57 +16,57 @@ const AT_ONCE = 16;
 
 type Direction = 'toHost' | 'toGuest';
 type Rates = Record<Direction, number>;
+type Served = Rates & { readonly connections: number; readonly plain: number };
+
+/** One round of ours. */
+interface Measured {
+  readonly local: Rates;
+  readonly remote: Served;
+}
 
 /** One stream in each direction, and connections, beside socat between two Unix sockets and Node's own. */
 export async function vsockStreams(settings: Settings): Promise<Result[]> {
-  const local: Rates[] = [];
-  const remote: Rates[] = [];
+  const own: Measured[] = [];
+  const split: Measured[] = [];
   const socat: number[] = [];
-  const connections: { own: number; plain: number }[] = [];
   for (let round = 0; round < settings.rounds; round += 1) {
     const at = (name: string) => join(settings.folder, `vsock${round}-${name}`);
-    local.push(await inProcess(settings));
-    const served = await overVhostUser(settings, at);
-    remote.push(served.rates);
-    connections.push({ own: served.connections, plain: served.plain });
+    const measure = async (measured: Settings, suffix: string): Promise<Measured> => ({
+      local: await inProcess(measured),
+      remote: await overVhostUser(measured, (name) => at(`${name}${suffix}`)),
+    });
+    own.push(await measure(settings, ''));
+    if (settings.packed) split.push(await measure({ ...settings, packed: false }, '-split'));
     socat.push(await throughSocat(settings, at));
   }
-  const stream = (name: string, own: readonly number[]): Result => ({
-    name: `vsock stream, ${name}`,
-    unit: 'MiB/s',
-    better: 'more',
-    own,
-    peers: [{ name: 'socat between two Unix sockets', figures: socat }],
-  });
+  const result = (
+    [name, unit]: readonly [string, string],
+    pick: (measured: Measured) => number,
+    peer: Result['peers'][number],
+  ): Result => {
+    const beside = settings.packed ? [{ name: ON_SPLIT_RINGS, figures: split.map(pick) }] : [];
+    return { name, unit, better: 'more', own: own.map(pick), peers: [peer, ...beside] };
+  };
+  const stream = (name: string, pick: (measured: Measured) => number): Result =>
+    result([`vsock stream, ${name}`, 'MiB/s'], pick, {
+      name: 'socat between two Unix sockets',
+      figures: socat,
+    });
   return [
-    stream(
-      'guest to host, in process',
-      local.map(({ toHost }) => toHost),
+    stream('guest to host, in process', ({ local }) => local.toHost),
+    stream('host to guest, in process', ({ local }) => local.toGuest),
+    stream('guest to host socket, over vhost-user', ({ remote }) => remote.toHost),
+    stream('host socket to guest, over vhost-user', ({ remote }) => remote.toGuest),
+    result(
+      ['vsock connections to a host socket, over vhost-user', '1/s'],
+      ({ remote }) => remote.connections,
+      { name: 'Unix sockets', figures: own.map(({ remote }) => remote.plain) },
     ),
-    stream(
-      'host to guest, in process',
-      local.map(({ toGuest }) => toGuest),
-    ),
-    stream(
-      'guest to host socket, over vhost-user',
-      remote.map(({ toHost }) => toHost),
-    ),
-    stream(
-      'host socket to guest, over vhost-user',
-      remote.map(({ toGuest }) => toGuest),
-    ),
-    {
-      name: 'vsock connections to a host socket, over vhost-user',
-      unit: '1/s',
-      better: 'more',
-      own: connections.map(({ own }) => own),
-      peers: [{ name: 'Unix sockets', figures: connections.map(({ plain }) => plain) }],
-    },
   ];
 }
 
 async function inProcess(settings: Settings): Promise<Rates> {
-  const { guest, host, close } = await localGuest();
+  const { guest, host, close } = await localGuest(settings.packed);
   try {
     const server = host.createServer().listen(PORT);
     const ends = async (): Promise<[Duplex, Duplex]> => {
@@ -80,13 +80,10 @@ async function inProcess(settings: Settings): Promise<Rates> {
   }
 }
 
-async function overVhostUser(
-  settings: Settings,
-  at: (name: string) => string,
-): Promise<{ rates: Rates; connections: number; plain: number }> {
+async function overVhostUser(settings: Settings, at: (name: string) => string): Promise<Served> {
   const paths = { socketPath: at('vm'), udsPath: at('host') };
   const server = await VsockServer.start({ ...paths, guestCid: GUEST_CID });
-  const { guest, close } = await remoteGuest(paths.socketPath);
+  const { guest, close } = await remoteGuest(paths.socketPath, settings.packed);
   const listener = createServer().listen(`${paths.udsPath}_${PORT}`);
   try {
     const ends = async (): Promise<[Duplex, Duplex]> => {
@@ -98,7 +95,7 @@ async function overVhostUser(
     listener.on('connection', (socket) => socket.resume().end('x'));
     const connections = await connectionRate(settings, () => openVsock(guest));
     const plain = await connectionRate(settings, () => connect(`${paths.udsPath}_${PORT}`));
-    return { rates, connections, plain };
+    return { ...rates, connections, plain };
   } finally {
     listener.close();
     await close();

@@ -1,4 +1,4 @@
-import { ArrayBufferMapping, LocalEvent } from '@rxvhost/core';
+import { ArrayBufferMapping, FEATURE, LocalEvent } from '@rxvhost/core';
 import { GuestMemoryArena } from '@rxvhost/guest';
 import { closeFd, createMemfd, EventFd, mapShared } from '@rxvhost/sys';
 import { VhostUserFrontend } from '@rxvhost/vhost-user';
@@ -8,6 +8,7 @@ import {
   plugInOverVhostUser,
   plugInVsock,
   VhostVsock,
+  VSOCK_DRIVER_FEATURES,
   Vsock,
   VsockCard,
   VsockEndpoint,
@@ -17,13 +18,27 @@ export const GUEST_CID = 42;
 const MEMORY_SIZE = 32 << 20;
 const PLACE = { guestAddress: 0x10_0000, userAddress: 0x7f00_0000_0000, size: MEMORY_SIZE };
 
+interface LocalGuest {
+  readonly guest: Vsock;
+  readonly host: Vsock;
+  close(): Promise<void>;
+}
+
+/** What the guest's driver asks for. */
+function cardFeatures(packed: boolean): bigint {
+  return packed ? VSOCK_DRIVER_FEATURES | FEATURE.RING_PACKED : VSOCK_DRIVER_FEATURES;
+}
+
 /** A guest and its host in this process. */
-export async function localGuest(): Promise<{ guest: Vsock; host: Vsock; close(): Promise<void> }> {
+export async function localGuest(packed: boolean): Promise<LocalGuest> {
   const endpoint = new VsockEndpoint({ cid: HOST_CID, peerCid: GUEST_CID });
   const device = new VhostVsock({ guestCid: GUEST_CID, endpoint });
   const mapping = new ArrayBufferMapping(new ArrayBuffer(MEMORY_SIZE));
   const arena = new GuestMemoryArena([{ ...PLACE, mapping }]);
-  const card = new VsockCard(arena, { makeEvent: () => new LocalEvent() });
+  const card = new VsockCard(arena, {
+    features: cardFeatures(packed),
+    makeEvent: () => new LocalEvent(),
+  });
   const guest = await GuestVsock.probe(arena, plugInVsock(device, card));
   return {
     guest: guest.sockets,
@@ -36,12 +51,18 @@ export async function localGuest(): Promise<{ guest: Vsock; host: Vsock; close()
 }
 
 /** A guest in this process whose device another process serves at a socket path. */
-export async function remoteGuest(path: string): Promise<{ guest: Vsock; close(): Promise<void> }> {
+export async function remoteGuest(
+  path: string,
+  packed: boolean,
+): Promise<Omit<LocalGuest, 'host'>> {
   const front = VhostUserFrontend.connect(path);
   const fd = createMemfd('bench-vsock-guest', MEMORY_SIZE);
   const mapping = mapShared(fd, 0, MEMORY_SIZE);
   const arena = new GuestMemoryArena([{ ...PLACE, mapping }]);
-  const card = new VsockCard(arena, { makeEvent: () => new EventFd() });
+  const card = new VsockCard(arena, {
+    features: cardFeatures(packed),
+    makeEvent: () => new EventFd(),
+  });
   const device = await plugInOverVhostUser(front, card, [{ ...PLACE, fd }]);
   const guest = await GuestVsock.probe(arena, device);
   return {
