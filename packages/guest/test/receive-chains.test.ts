@@ -1,10 +1,8 @@
 /** Mergeable receive buffers of any length of chain, and frames of any size through them. */
-import { FEATURE, LocalEvent, NET_FEATURE, VhostNet } from '@rxvhost/core';
+import { FEATURE, NET_FEATURE } from '@rxvhost/core';
 import fc from 'fast-check';
 import t from 'tap';
-import { GuestNic, plugIn } from '../src/index.js';
-import { plainArena } from './support/arena.js';
-import { until } from './support/nics.js';
+import { assembled, until } from './support/nics.js';
 import { RecordingSocket } from './support/recording-socket.js';
 
 t.setTimeout(120_000);
@@ -14,7 +12,6 @@ const HEADER = 12;
 const LARGEST = 65_562 - HEADER;
 /** The most chains of one batch, and so of one frame. */
 const MOST_CHAINS = 256;
-const MEMORY = 16 << 20;
 
 /** A driver that keeps its receive ring as full as it will go, with chains that are all alike. */
 interface Receiver {
@@ -50,7 +47,7 @@ function capacity({ queueSize, descriptorsPerChain, chainLength, indirect }: Rec
 async function receive(receiver: Receiver, rings: bigint, lengths: readonly number[]) {
   const { queueSize, descriptorsPerChain, chainLength, indirect, eventIndex } = receiver;
   const socket = new RecordingSocket();
-  const nic = new GuestNic(plainArena(MEMORY), {
+  const { nic, device, close } = assembled(socket, {
     features:
       FEATURE.VERSION_1 |
       NET_FEATURE.MRG_RXBUF |
@@ -62,10 +59,7 @@ async function receive(receiver: Receiver, rings: bigint, lengths: readonly numb
     indirectEntries: 16,
     receiveBufferLength: chainLength,
     receiveShape: { headerDescriptors: 0, frameDescriptors: descriptorsPerChain },
-    makeEvent: () => new LocalEvent(),
   });
-  const device = new VhostNet({ backends: socket });
-  plugIn(device, nic);
   const received: number[] = [];
   let intact = true;
   nic.driver.frames$.subscribe((batch) => {
@@ -84,8 +78,7 @@ async function receive(receiver: Receiver, rings: bigint, lengths: readonly numb
     await until(() => received.length + dropped() === lengths.length, 60_000);
     return { received, dropped: dropped(), errors: counters()?.errors, intact };
   } finally {
-    await device.close();
-    nic.close();
+    await close();
   }
 }
 

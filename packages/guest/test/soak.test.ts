@@ -3,12 +3,10 @@
  * counted with a reason, nothing grows, and afterwards nothing is done for nothing.
  * `RXVHOST_SOAK_FRAMES` says how many, 200,000 unless set.
  */
-import { FEATURE, LocalEvent, link, type PacketSocket, VhostNet } from '@rxvhost/core';
+import { FEATURE, link, type PacketSocket } from '@rxvhost/core';
 import t from 'tap';
-import { GuestNic, plugIn } from '../src/index.js';
-import { plainArena } from './support/arena.js';
 import { footprint } from './support/footprint.js';
-import { MODERN, turn, until } from './support/nics.js';
+import { assembled, MODERN, turn, until } from './support/nics.js';
 
 t.setTimeout(600_000);
 
@@ -20,23 +18,16 @@ const TRANSMIT = 1;
 const IDLE = 300;
 
 function machine(backend: PacketSocket, rings: bigint) {
-  const nic = new GuestNic(plainArena(16 << 20), {
+  const { nic, device, close } = assembled(backend, {
     features: MODERN | rings,
     maxFrameLength: LONGEST,
     receiveBufferLength: BUFFER,
-    makeEvent: () => new LocalEvent(),
   });
-  const device = new VhostNet({ backends: backend });
-  plugIn(device, nic);
   nic.start();
   const queue = (index: number) => {
     const { frames, errors, drops } = device.statistics().queues[index] ?? {};
     const dropped = Object.values(drops ?? {}).reduce((sum, count) => sum + count, 0);
     return { frames: frames ?? 0, errors: errors ?? 0, drops, dropped };
-  };
-  const close = async () => {
-    await device.close();
-    nic.close();
   };
   return { nic, device, queue, close };
 }

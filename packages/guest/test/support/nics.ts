@@ -19,12 +19,12 @@ export interface PluggedNic {
   close(): Promise<void>;
 }
 
-/** A guest with a NIC of ours, plugged in and started, on `backend`. */
-export function plugged(
+/** A guest with a NIC of ours on `backend`: plugged in, its drivers not started. */
+export function assembled(
   backend: PacketSocket | readonly PacketSocket[],
   nicOptions: Partial<GuestNicOptions> = {},
   deviceOptions: VhostNetOptions = {},
-): PluggedNic {
+): Omit<PluggedNic, 'received'> {
   const nic = new GuestNic(plainArena(16 << 20), {
     features: MODERN,
     makeEvent: () => new LocalEvent(),
@@ -32,18 +32,24 @@ export function plugged(
   });
   const device = new VhostNet({ backends: backend, ...deviceOptions });
   plugIn(device, nic);
-  const received: Uint8Array[] = [];
-  for (const { frames$ } of nic.drivers) {
-    frames$.subscribe((batch) => {
-      for (const frame of batch) received.push(frame.slice());
-    });
-  }
-  nic.start();
   const close = async () => {
     await device.close();
     nic.close();
   };
-  return { nic, device, received, close };
+  return { nic, device, close };
+}
+
+/** The same, started, with all that it receives. */
+export function plugged(...options: Parameters<typeof assembled>): PluggedNic {
+  const parts = assembled(...options);
+  const received: Uint8Array[] = [];
+  for (const { frames$ } of parts.nic.drivers) {
+    frames$.subscribe((batch) => {
+      for (const frame of batch) received.push(frame.slice());
+    });
+  }
+  parts.nic.start();
+  return { ...parts, received };
 }
 
 /** Waits, a turn of the event loop at a time, until `condition` holds; throws after `limit` ms. */

@@ -19,7 +19,9 @@ export function looksPlain(
  * The hot loop: adds chains of one descriptor each to a batch, from `position` on, until one needs
  * the careful walker. They are available, and do not go around the ring's end.
  *
- * All is in 32-bit integers, and each word of the ring is read once into a local (T38).
+ * All is in 32-bit integers, and each word of the ring is read once into a local (T38). Each layout has
+ * such a loop of its own, alike but for where it finds a chain: what they share is a handful of locals,
+ * and stores that a function would be called for at every chain.
  * @param most - descriptors that may be taken; the batch has room for them
  * @param wanted - the WRITE flag that each must have, or 0
  * @returns how many were taken

@@ -20,7 +20,9 @@ export function looksPlain(ring: SplitRing, next: number, wanted: number): boole
  * The hot loop: adds chains of one descriptor each to a batch, from the available index `next` on,
  * until one needs the careful walker. They are available, and the table lies at a multiple of four.
  *
- * All is in 32-bit integers, and each word of the ring is read once into a local (T38).
+ * All is in 32-bit integers, and each word of the ring is read once into a local (T38). Each layout has
+ * such a loop of its own, alike but for where it finds a chain: what they share is a handful of locals,
+ * and stores that a function would be called for at every chain.
  * @param most - chains that may be taken; the batch has room for them
  * @param wanted - the WRITE flag that each must have, or 0
  * @returns how many were taken
